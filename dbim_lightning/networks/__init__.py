@@ -1,0 +1,5 @@
+"""Networks F(x, c_noise, x_T, **cond)."""
+
+from dbim_lightning.networks.adm import ADMUNet
+
+__all__ = ["ADMUNet"]

@@ -1,0 +1,62 @@
+"""Preconditioning: what the network sees, and how the denoiser is made of what it says.
+
+D(x_t, t, x_T) = c_skip x_t + c_out F(c_in x_t, c_noise, x_T)
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from dbim_lightning.bridge.schedules import Schedule
+from dbim_lightning.errors import UserError
+
+
+class Scalings(NamedTuple):
+    """The four coefficients, float64, of the shape of t; the loss weight is 1 / c_out^2."""
+
+    c_skip: Tensor
+    c_out: Tensor
+    c_in: Tensor
+    c_noise: Tensor
+
+
+class Preconditioning(Protocol):
+    """Schedule and times -> scalings."""
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Scalings: ...
+
+
+@dataclass(frozen=True)
+class DDBMPreconditioning:
+    """Unit-variance inputs and targets for a bridge between correlated images (DDBM, sec. 4).
+
+    Args:
+        sigma_data: standard deviation sigma_0 of the targets.
+        sigma_data_end: standard deviation sigma_T of the sources.
+        cov_xy: covariance of target and source.
+    """
+
+    sigma_data: float = 0.5
+    sigma_data_end: float = 0.5
+    cov_xy: float = 0.0
+
+    def __post_init__(self):
+        bound = self.sigma_data * self.sigma_data_end
+        if min(self.sigma_data, self.sigma_data_end) <= 0 or abs(self.cov_xy) > bound:
+            raise UserError(
+                f"{self}: needs positive sigmas and |cov_xy| at most their product, {bound:g}"
+            )
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Scalings:
+        """A = a^2 sigma_T^2 + b^2 sigma_0^2 + 2 a b cov_xy + c^2 is the variance of x_t."""
+        a, b, c = schedule.bridge(t)
+        var_0, var_T, cov = self.sigma_data**2, self.sigma_data_end**2, self.cov_xy
+        A = a**2 * var_T + b**2 * var_0 + 2 * a * b * cov + c**2
+        c_in = A**-0.5
+        return Scalings(
+            c_skip=(b * var_0 + a * cov) / A,
+            c_out=(a**2 * (var_T * var_0 - cov**2) + var_0 * c**2).sqrt() * c_in,
+            c_in=c_in,
+            c_noise=250 * t.log(),
+        )

@@ -1,0 +1,204 @@
+"""The ADM U-Net of DDBM and DBIM: F(x, c_noise, x_T, y), with the published state-dict keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.networks.blocks import (
+    AttentionBlock,
+    Downsample,
+    GroupNorm32,
+    ResBlock,
+    Upsample,
+    timestep_embedding,
+    zeroed,
+)
+
+
+class Stage(nn.Sequential):
+    """Layers in a row, of which only residual blocks take the embedding."""
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        for layer in self:
+            h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
+        return h
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """The options that blocks have in common."""
+
+    emb_channels: int
+    dropout: float
+    attention_resolutions: Sequence[int]
+    num_head_channels: int
+    use_scale_shift_norm: bool
+    resblock_updown: bool
+    use_new_attention_order: bool
+
+    def res(self, channels: int, out: int, resample: nn.Module | None = None) -> ResBlock:
+        return ResBlock(
+            channels, out, self.emb_channels, self.dropout, self.use_scale_shift_norm, resample
+        )
+
+    def attention(self, channels: int, num_heads: int) -> AttentionBlock:
+        if self.num_head_channels != -1:
+            num_heads = channels // self.num_head_channels
+        if num_heads < 1 or channels % num_heads:
+            raise UserError(
+                f"attention over {channels} channels cannot have {num_heads} heads: "
+                "change num_heads or num_head_channels of the network"
+            )
+        return AttentionBlock(channels, num_heads, self.use_new_attention_order)
+
+    def attend(self, level: int, channels: int, num_heads: int) -> list[nn.Module]:
+        wanted = 2**level in self.attention_resolutions
+        return [self.attention(channels, num_heads)] if wanted else []
+
+    def resample(self, kind: type[Downsample] | type[Upsample], channels: int) -> nn.Module:
+        if self.resblock_updown:
+            return self.res(channels, channels, kind(channels, use_conv=False))
+        return kind(channels, use_conv=True)
+
+
+class ADMUNet(nn.Module):
+    """The ablated diffusion model U-Net, conditioned on time, source image and optionally class.
+
+    Args:
+        model_channels: channels at full resolution, a multiple of 32.
+        channel_mult: multipliers of it, one per resolution, each half of the one before.
+        num_res_blocks: residual blocks per resolution.
+        attention_resolutions: down-sampling factors (1, 2, 4, ...) at which attention is used.
+        num_heads, num_head_channels: heads per attention, or their width, which decides unless -1.
+        num_heads_upsample: heads on the way up; -1 means `num_heads`.
+        num_classes: of labels y (B,) int64, which must then be given; None without labels.
+        use_scale_shift_norm, resblock_updown, use_new_attention_order: as published.
+        condition_mode: "concat" joins x_T to x on channels; None ignores x_T.
+    """
+
+    def __init__(
+        self,
+        model_channels: int,
+        channel_mult: Sequence[int],
+        num_res_blocks: int,
+        attention_resolutions: Sequence[int],
+        in_channels: int = 3,
+        out_channels: int = 3,
+        dropout: float = 0.0,
+        num_classes: int | None = None,
+        num_heads: int = 4,
+        num_head_channels: int = 64,
+        num_heads_upsample: int = -1,
+        use_scale_shift_norm: bool = True,
+        resblock_updown: bool = True,
+        use_new_attention_order: bool = True,
+        condition_mode: Literal["concat"] | None = "concat",
+    ):
+        super().__init__()
+        if condition_mode not in ("concat", None):
+            raise UserError(f"network with condition_mode={condition_mode!r}: use 'concat' or null")
+        if model_channels % 32:
+            raise UserError(f"network with model_channels={model_channels}: use a multiple of 32")
+        self.condition_mode = condition_mode
+        self.model_channels = model_channels
+        widths = [mult * model_channels for mult in channel_mult]
+        emb_channels = 4 * model_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(model_channels, emb_channels),
+            nn.SiLU(),
+            nn.Linear(emb_channels, emb_channels),
+        )
+        self.label_emb = nn.Embedding(num_classes, emb_channels) if num_classes else None
+        build = _Builder(
+            emb_channels,
+            dropout,
+            attention_resolutions,
+            num_head_channels,
+            use_scale_shift_norm,
+            resblock_updown,
+            use_new_attention_order,
+        )
+        images = 2 if condition_mode == "concat" else 1
+        stem = nn.Conv2d(images * in_channels, widths[0], 3, padding=1)
+        self.input_blocks, skips = _encoder(build, stem, widths, num_res_blocks, num_heads)
+        self.middle_block = Stage(
+            build.res(widths[-1], widths[-1]),
+            build.attention(widths[-1], num_heads),
+            build.res(widths[-1], widths[-1]),
+        )
+        heads_up = num_heads if num_heads_upsample == -1 else num_heads_upsample
+        self.output_blocks = _decoder(build, skips, widths, num_res_blocks, heads_up)
+        self.out = nn.Sequential(
+            GroupNorm32(widths[0]),
+            nn.SiLU(),
+            zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1)),
+        )
+
+    def forward(self, x: Tensor, c_noise: Tensor, x_T: Tensor, y: Tensor | None = None) -> Tensor:
+        """Runs F in the dtype of the parameters and returns x's dtype.
+
+        Args:
+            x: scaled state c_in x_t, (B, C, H, W); H, W divisible by the last down-sampling factor.
+            c_noise: time code (B,).
+            x_T: source (B, C, H, W).
+            y: class labels (B,), exactly where the network has classes.
+        """
+        if (y is not None) != (self.label_emb is not None):
+            raise UserError(
+                "class labels y must be given to a class-conditional network, and only to it"
+            )
+        dtype = self.out[-1].weight.dtype
+        with torch.autocast(x.device.type, enabled=False):
+            emb = self.time_embed(timestep_embedding(c_noise, self.model_channels).to(dtype))
+        if y is not None:
+            emb = emb + self.label_emb(y)
+        h = torch.cat([x, x_T], dim=1) if self.condition_mode == "concat" else x
+        h = h.to(dtype)
+        skips = []
+        for block in self.input_blocks:
+            h = block(h, emb)
+            skips.append(h)
+        h = self.middle_block(h, emb)
+        for block in self.output_blocks:
+            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+        return self.out(h).to(x.dtype)
+
+
+def _encoder(
+    build: _Builder, stem: nn.Conv2d, widths: list[int], num_res_blocks: int, num_heads: int
+) -> tuple[nn.ModuleList, list[int]]:
+    """The way down, and the channels of each stage's output."""
+    stages = nn.ModuleList([Stage(stem)])
+    skips = [widths[0]]
+    for level, width in enumerate(widths):
+        if level > 0:
+            stages.append(Stage(build.resample(Downsample, skips[-1])))
+            skips.append(skips[-1])
+        for _ in range(num_res_blocks):
+            stages.append(
+                Stage(build.res(skips[-1], width), *build.attend(level, width, num_heads))
+            )
+            skips.append(width)
+    return stages, skips
+
+
+def _decoder(
+    build: _Builder, skips: list[int], widths: list[int], num_res_blocks: int, num_heads: int
+) -> nn.ModuleList:
+    """The way up; each stage takes the output of its counterpart on the way down as well."""
+    stages = nn.ModuleList()
+    channels = widths[-1]
+    for level, width in reversed(list(enumerate(widths))):
+        for i in range(num_res_blocks + 1):
+            stage = Stage(
+                build.res(channels + skips.pop(), width), *build.attend(level, width, num_heads)
+            )
+            if level > 0 and i == num_res_blocks:
+                stage.append(build.resample(Upsample, width))
+            stages.append(stage)
+            channels = width
+    return stages
