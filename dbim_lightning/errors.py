@@ -9,12 +9,12 @@ class UserError(ValueError):
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Ends the program with one line where a `UserError` (also one wrapped by Hydra) comes up."""
+def one_line_errors(*others: type[Exception]) -> Iterator[None]:
+    """Ends the program with one line on a `UserError`, raised or as a cause, or on `others`."""
     try:
         yield
     except Exception as error:
-        for cause in (error, error.__cause__):
-            if isinstance(cause, UserError):
-                raise SystemExit(f"error: {cause}") from None
+        cause = error.__cause__ if isinstance(error.__cause__, UserError) else error
+        if isinstance(cause, (UserError, *others)):
+            raise SystemExit(f"error: {cause}") from None
         raise

@@ -1,0 +1,7 @@
+"""Pairs of a target and a source image, and the loaders that serve them."""
+
+from dbim_lightning.data.datamodule import PairDataModule
+from dbim_lightning.data.openmoji import OpenMoji
+from dbim_lightning.data.pair import Pair
+
+__all__ = ["OpenMoji", "Pair", "PairDataModule"]

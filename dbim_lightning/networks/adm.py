@@ -11,9 +11,9 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.networks.blocks import (
     AttentionBlock,
     Downsample,
-    GroupNorm32,
     ResBlock,
     Upsample,
+    norm,
     timestep_embedding,
     zeroed,
 )
@@ -133,7 +133,7 @@ class ADMUNet(nn.Module):
         heads_up = num_heads if num_heads_upsample == -1 else num_heads_upsample
         self.output_blocks = _decoder(build, skips, widths, num_res_blocks, heads_up)
         self.out = nn.Sequential(
-            GroupNorm32(widths[0]),
+            norm(widths[0]),
             nn.SiLU(),
             zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1)),
         )

@@ -7,15 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class GroupNorm32(nn.GroupNorm):
-    """Group normalisation with 32 groups, computed in float32 whatever the input's dtype."""
-
-    def __init__(self, channels: int):
-        super().__init__(32, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float()).to(x.dtype)
+def norm(channels: int) -> nn.GroupNorm:
+    """32 groups; torch computes it in float32 also where autocast hands it 16-bit input."""
+    return nn.GroupNorm(32, channels)
 
 
 def zeroed(module: nn.Module) -> nn.Module:
@@ -79,12 +73,12 @@ class ResBlock(nn.Module):
         self.use_scale_shift_norm = use_scale_shift_norm
         self.resample = resample or nn.Identity()
         self.in_layers = nn.Sequential(
-            GroupNorm32(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+            norm(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )
         emb_out = 2 * out_channels if use_scale_shift_norm else out_channels
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, emb_out))
         self.out_layers = nn.Sequential(
-            GroupNorm32(out_channels),
+            norm(out_channels),
             nn.SiLU(),
             nn.Dropout(dropout),
             zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
@@ -119,7 +113,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, num_heads: int, new_order: bool):
         super().__init__()
         self.num_heads, self.new_order = num_heads, new_order
-        self.norm = GroupNorm32(channels)
+        self.norm = norm(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 

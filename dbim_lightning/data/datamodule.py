@@ -1,0 +1,125 @@
+"""Any dataset of pairs, as the loaders that the Trainer asks for."""
+
+from collections.abc import Callable
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from dbim_lightning.data.pair import Pair
+from dbim_lightning.data.stream import ShuffledStream
+from dbim_lightning.errors import UserError
+
+_SPLITS_OF_STAGE = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+
+
+class RandomFlip(Dataset):
+    """Mirrors target, source and mask together, with probability 0.5 (torch's global RNG)."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Pair:
+        pair = dict(self.dataset[index])
+        if torch.rand(()) < 0.5:
+            for key in pair.keys() & {"x_0", "x_T", "mask"}:
+                pair[key] = pair[key].flip(-1)
+        return pair
+
+
+class PairDataModule(LightningDataModule):
+    """Training is one epoch of `trainer.max_steps` steps, which a resumed run continues.
+
+    Validation and test visit every image once, rank r taking r, r + world_size, ... All loaders
+    shard themselves, so the Trainer needs `use_distributed_sampler=False`.
+
+    Args:
+        dataset: Builds a split from its name: train, validation or test.
+        batch_size: Images per process and batch.
+        flip: Whether training mirrors half of the pairs.
+        num_workers: Processes that load images.
+        seed: Of the training order.
+        max_images: Limits every split to its first images, for a quick trial.
+    """
+
+    def __init__(
+        self,
+        dataset: Callable[[str], Dataset],
+        batch_size: int,
+        flip: bool = True,
+        num_workers: int = 0,
+        seed: int = 0,
+        max_images: int | None = None,
+    ):
+        super().__init__()
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.flip = flip
+        self.num_workers = num_workers
+        self.seed = seed
+        self.max_images = max_images
+        self._splits: dict[str, Dataset] = {}
+
+    def prepare_data(self) -> None:
+        """Lets the datasets write what they need, in one process of each node."""
+        self.setup(self.trainer.state.fn)
+
+    def setup(self, stage: str) -> None:
+        for split in _SPLITS_OF_STAGE[stage]:
+            if split not in self._splits:
+                self._splits[split] = self._limit(self.dataset(split))
+
+    def train_dataloader(self) -> DataLoader:
+        """All images of the training, in batches from `trainer.global_step` on.
+
+        Raises:
+            UserError: The Trainer has no `max_steps`, or the split is empty.
+        """
+        trainer = self.trainer
+        if trainer.max_steps < 0:
+            raise UserError("the training has no length: set trainer.max_steps")
+        images_per_step = trainer.accumulate_grad_batches * self.batch_size * trainer.world_size
+        data = self._splits["train"]
+        stream = ShuffledStream(
+            num_images=len(data),
+            num_samples=trainer.max_steps * images_per_step,
+            seed=self.seed,
+            start=trainer.global_step * images_per_step,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        data = RandomFlip(data) if self.flip else data
+        return self._loader(data, sampler=stream, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self._shard("validation"))
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader(self._shard("test"))
+
+    def _limit(self, data: Dataset) -> Dataset:
+        if self.max_images is None:
+            return data
+        return Subset(data, range(min(self.max_images, len(data))))
+
+    def _shard(self, split: str) -> Dataset:
+        data = self._splits[split]
+        return Subset(data, range(self.trainer.global_rank, len(data), self.trainer.world_size))
+
+    def _loader(self, data: Dataset, **options) -> DataLoader:
+        return DataLoader(
+            data,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            **options,
+        )

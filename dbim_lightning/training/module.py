@@ -1,0 +1,112 @@
+"""Training of a bridge denoiser with Lightning."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.data import Pair
+from dbim_lightning.samplers import ImageNoise
+
+CONFIG_KEY = "dbim_lightning_config"
+VALIDATION_TIMES = 8
+
+
+def quartile_means(name: str, u: Tensor, values: Tensor) -> dict[str, Tensor]:
+    """Means of values over u in [0, 1/4), ..., [3/4, 1); an empty quartile is left out."""
+    quartile = (4 * u).long().clamp(max=3)
+    return {f"{name}_q{q + 1}": values[quartile == q].mean() for q in quartile.unique().tolist()}
+
+
+class BridgeModule(lightning.LightningModule):
+    """Trains a denoiser: t ~ U(t_min, t_max), loss = mean of weight(t) |D - x_0|^2.
+
+    Logs the loss, the unweighted error of x_0, and both by quartile of t; in validation over a
+    fixed set of times and noises, each image at one time in every eighth of the range.
+
+    Args:
+        denoiser: what is trained.
+        optimizer: parameters -> optimizer.
+        warmup_steps: over which the learning rate rises linearly.
+        cooldown_steps: before `trainer.max_steps`, over which it falls linearly to zero.
+        config: plain containers that rebuild the denoiser; saved in each checkpoint.
+        seed: of the training noise; a resumed run draws new noise.
+    """
+
+    def __init__(
+        self,
+        denoiser: BridgeDenoiser,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        warmup_steps: int,
+        cooldown_steps: int,
+        config: dict[str, Any],
+        seed: int,
+    ):
+        super().__init__()
+        self.denoiser = denoiser
+        self.config = config
+        self._optimizer, self._seed = optimizer, seed
+        self._warmup_steps, self._cooldown_steps = warmup_steps, cooldown_steps
+        self._recent: list[Tensor] = []
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self._optimizer(self.denoiser.parameters())
+        scheduler = LambdaLR(optimizer, self._learning_rate_factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _learning_rate_factor(self, step: int) -> float:
+        rise = (step + 1) / max(self._warmup_steps, 1)
+        fall = (self.trainer.max_steps - step) / max(self._cooldown_steps, 1)
+        return min(rise, fall, 1.0)
+
+    def on_train_start(self) -> None:
+        lightning.seed_everything(self._seed + self.global_step + self.global_rank, verbose=False)
+
+    def training_step(self, batch: Pair, batch_idx: int) -> Tensor:
+        x_0, x_T = batch["x_0"], batch["x_T"]
+        u = torch.rand(len(x_0), dtype=torch.float64)
+        t = self.denoiser.schedule.uniform_times(u)
+        loss = self.denoiser.loss(x_0, x_T, t, torch.randn_like(x_0), **self._cond(batch))
+        self._recent.append(torch.stack([u.to(x_0), *loss]).detach())
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:
+            self._log_recent()
+        return loss.weighted.mean()
+
+    def _log_recent(self) -> None:
+        """Means over the steps since the last call, so that steps read nothing back."""
+        u, weighted, error = torch.cat(self._recent, dim=1).float().cpu()
+        self._recent.clear()
+        self.log("loss", weighted.mean(), prog_bar=True, logger=False)
+        self.log_dict({"train/loss": weighted.mean(), "train/error": error.mean()})
+        self.log_dict(quartile_means("train/loss", u, weighted))
+        self.log_dict(quartile_means("train/error", u, error))
+
+    def validation_step(self, batch: Pair, batch_idx: int) -> None:
+        x_0, x_T, index = batch["x_0"], batch["x_T"], batch["index"]
+        noise = ImageNoise(0, index.tolist())
+        offset = (index.cpu().double() * 0.6180339887498949) % 1
+        losses = []
+        for k in range(VALIDATION_TIMES):
+            t = self.denoiser.schedule.uniform_times((k + offset) / VALIDATION_TIMES)
+            losses.append(
+                torch.stack(self.denoiser.loss(x_0, x_T, t, noise(x_0), **self._cond(batch)))
+            )
+        for name, values in zip(("loss", "error"), torch.stack(losses, dim=1), strict=True):
+            by_quartile = values.reshape(4, -1).mean(dim=1)
+            means = {f"val/{name}_q{q + 1}": mean for q, mean in enumerate(by_quartile)}
+            means[f"val/{name}"] = values.mean()
+            self.log_dict(means, batch_size=len(index), sync_dist=True)
+
+    def _cond(self, batch: Pair) -> dict[str, Tensor]:
+        return {"y": batch["label"]} if "label" in batch else {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CONFIG_KEY] = self.config

@@ -1,0 +1,95 @@
+"""Evaluates a trained bridge: python evaluate.py [sampler=dbim] [nfe=20] [key=value]; --help."""
+
+import json
+import os
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from hydra.utils import instantiate as hydra_instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.errors import one_line_errors
+from dbim_lightning.evaluation import Evaluator, report, sheets, spread
+from dbim_lightning.training.checkpoint import load_weights, newest_checkpoint, read_checkpoint
+
+instantiate = partial(hydra_instantiate, _convert_="all")
+
+
+@cache
+def build_evaluator(checkpoint: Path, options: str) -> Evaluator:
+    """The same for all jobs of a sweep that share these options (YAML)."""
+    cfg = OmegaConf.create(options)
+    saved = read_checkpoint(checkpoint)
+    config = OmegaConf.create(saved.config)
+    denoiser = BridgeDenoiser(
+        instantiate(config.network),
+        instantiate(config.schedule),
+        instantiate(config.preconditioning),
+    )
+    load_weights(denoiser, saved)
+    device = torch.device(cfg.device or torch.accelerator.current_accelerator(True) or "cpu")
+    dataset = instantiate(config.dataset)
+    data = spread(dataset("test"), cfg.num_images)
+    return Evaluator(
+        denoiser.eval().to(device),
+        data,
+        spread(dataset("train"), len(data)),
+        instantiate(cfg.features),
+        cfg.batch_size,
+    )
+
+
+def evaluate(cfg: DictConfig, folder: Path, sampler_name: str) -> dict[str, Any]:
+    """Writes results.json and the pictures of one job into `folder`; returns the row."""
+    sampler = instantiate(cfg.sampler, nfe=cfg.nfe)
+    checkpoint = Path(cfg.checkpoint) if cfg.checkpoint else newest_checkpoint(Path(cfg.runs))
+    print(f"Evaluating {checkpoint}")
+    options = OmegaConf.masked_copy(cfg, ["device", "num_images", "features", "batch_size"])
+    evaluator = build_evaluator(checkpoint, OmegaConf.to_yaml(options))
+    settings = OmegaConf.to_container(cfg.sampler)
+    settings.pop("_target_")
+    row = {"sampler": sampler_name, "nfe": cfg.nfe, **settings, "seed": cfg.seed}
+    row |= {"checkpoint": str(checkpoint), **evaluator.run(sampler, cfg.seed)}
+    sheets.save_job_sheet(folder, evaluator.preview(sampler, [cfg.seed + i for i in range(3)]))
+    (folder / "results.json").write_text(json.dumps(row, indent=1))
+    return row
+
+
+class Summary(Callback):
+    """Keeps the summary of a sweep up to date after each job, and prints it at the end."""
+
+    def on_job_end(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        if config.hydra.mode == RunMode.MULTIRUN and list(folder.rglob("results.json")):
+            report.summarise(folder)
+            sheets.save_sweep_sheet(folder)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        print((folder / "summary.md").read_text())
+        print(f"Table: {folder / 'summary.md'} (and .csv)")
+        print(f"Plot: {folder / 'summary.png'}, images: {folder / 'images.png'}")
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    job = HydraConfig.get()
+    folder = Path(os.path.relpath(job.runtime.output_dir))
+    row = evaluate(cfg, folder, job.runtime.choices["sampler"])
+    if job.mode == RunMode.RUN:
+        print(report.table([row]))
+        print(f"Results: {folder / 'results.json'}, images: {folder / 'images.png'}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    with one_line_errors(HydraException, OSError):
+        main()

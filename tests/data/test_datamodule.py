@@ -1,0 +1,128 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch.utils.data import Dataset
+
+from dbim_lightning.data import Pair, PairDataModule
+from dbim_lightning.data.datamodule import RandomFlip
+from dbim_lightning.errors import UserError
+
+
+class Ramps(Dataset):
+    """Ten pairs whose columns rise; source, target and mask differ by an offset."""
+
+    def __init__(self, split: str):
+        self.split = split
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Pair:
+        ramp = torch.arange(4.0).expand(3, 4, 4)
+        return Pair(x_0=ramp, x_T=ramp + 1, mask=ramp[:1], index=index, name=f"{self.split}{index}")
+
+
+class Recorder(LightningModule):
+    """Learns nothing, remembers which images it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.train_seen, self.val_seen = [], []
+
+    def training_step(self, batch):
+        self.train_seen += batch["index"].tolist()
+        return self.weight * batch["x_0"].mean()
+
+    def validation_step(self, batch):
+        self.val_seen += batch["index"].tolist()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(tmp_path, max_steps: int, checkpoint=None, **data) -> tuple[Recorder, Trainer]:
+    trainer = Trainer(
+        max_steps=max_steps,
+        accelerator="cpu",
+        accumulate_grad_batches=2,
+        val_check_interval=4,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    recorder = Recorder()
+    trainer.fit(recorder, PairDataModule(Ramps, batch_size=3, **data), ckpt_path=checkpoint)
+    return recorder, trainer
+
+
+def as_rank(module: PairDataModule, rank: int, world_size: int, **trainer) -> PairDataModule:
+    module.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, **trainer)
+    return module
+
+
+def test_training_is_one_epoch_that_a_resumed_run_continues(tmp_path):
+    whole, trainer = fit(tmp_path, max_steps=6)
+    assert trainer.global_step == 6
+    assert len(whole.train_seen) == 6 * 2 * 3
+    assert sorted(whole.train_seen[:10]) == list(range(10))
+    assert whole.val_seen[:10] == list(range(10))
+
+    _, trainer = fit(tmp_path, max_steps=2)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    second, trainer = fit(tmp_path, max_steps=6, checkpoint=tmp_path / "last.ckpt")
+    assert trainer.global_step == 6
+    assert second.train_seen == whole.train_seen[12:]
+
+
+def test_max_images_limits_every_split(tmp_path):
+    recorder, _ = fit(tmp_path, max_steps=2, max_images=4)
+    assert set(recorder.train_seen) == set(recorder.val_seen) == set(range(4))
+
+
+def test_ranks_share_validation_without_repeats():
+    shares = []
+    for rank in range(3):
+        module = as_rank(PairDataModule(Ramps, batch_size=2), rank, 3)
+        module.setup("validate")
+        shares.append(torch.cat([batch["index"] for batch in module.val_dataloader()]).tolist())
+    assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+
+
+def test_splits_are_built_for_the_stage_only():
+    built = []
+    module = PairDataModule(lambda split: built.append(split) or Ramps(split), batch_size=2)
+    module.setup("test")
+    module.setup("test")
+    assert built == ["test"]
+
+
+def test_flips_hit_all_images_alike():
+    torch.manual_seed(0)
+    flipped = 0
+    for index in range(200):
+        pair = RandomFlip(Ramps("train"))[index % 10]
+        assert torch.equal(pair["x_T"], pair["x_0"] + 1)
+        assert torch.equal(pair["mask"], pair["x_0"][:1])
+        flipped += int(pair["x_0"][0, 0, 0] == 3)
+    assert 70 < flipped < 130
+
+
+def test_only_training_flips():
+    module = as_rank(PairDataModule(Ramps, batch_size=10), 0, 1)
+    module.setup("test")
+    torch.manual_seed(0)
+    (batch,) = module.test_dataloader()
+    assert (batch["x_0"][:, 0, 0, 0] == 0).all()
+
+
+def test_training_needs_a_length():
+    module = as_rank(PairDataModule(Ramps, batch_size=2), 0, 1, max_steps=-1)
+    module.setup("fit")
+    with pytest.raises(UserError, match=r"trainer\.max_steps"):
+        module.train_dataloader()

@@ -1,0 +1,203 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib.colors import same_color
+from matplotlib.image import imread
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.report import collect, plot, summarise, table
+
+REFERENCES = {
+    "source": {"kid_lite0": 0.107, "fd_lite0": 113.5, "mse": 0.08, "psnr": 9.1, "ssim": 0.5},
+    "train_targets": {"kid_lite0": 0.0082, "fd_lite0": 67.5},
+}
+
+
+def result(nfe: int, eta: float | None, **other) -> dict:
+    row = {
+        "sampler": "dbim",
+        "nfe": nfe,
+        "nfe_counted": nfe,
+        "eta": eta,
+        "seed": 0,
+        "num_images": 358,
+        "mse": 0.05 + nfe / 1000,
+        "psnr": 14.25,
+        "ssim": 0.7,
+        "kid_lite0": 0.02 / nfe,
+        "fd_lite0": 50.0 - nfe + (eta or 0),
+        "seconds": 12.5 + nfe,
+        "images_per_second": 30.0 - nfe,
+        "checkpoint": "last.ckpt",
+        "references": REFERENCES,
+    }
+    return row | other
+
+
+def write(folder: Path, rows: list[dict]) -> Path:
+    for i, row in enumerate(rows):
+        job = folder / "sweep" / str(i)
+        job.mkdir(parents=True)
+        (job / "results.json").write_text(json.dumps(row))
+    return folder
+
+
+def cells(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_rows_are_found_at_any_depth_and_sorted_by_settings_then_nfe(tmp_path):
+    rows = [result(20, 1.0), result(5, 1.0), result(20, 0.0), result(100, 0.0), result(5, 0.0)]
+    rows.append(result(5, None, sampler="ddbm"))
+    (tmp_path / "results.json").write_text(json.dumps(result(3, 0.0)))
+    found = collect(write(tmp_path, rows))
+    assert [(row["sampler"], row["eta"], row["nfe"]) for row in found] == [
+        ("dbim", 0.0, 3),
+        ("dbim", 0.0, 5),
+        ("dbim", 0.0, 20),
+        ("dbim", 0.0, 100),
+        ("dbim", 1.0, 5),
+        ("dbim", 1.0, 20),
+        ("ddbm", None, 5),
+    ]
+
+
+def test_table_shows_what_varies_and_the_references():
+    text = table([result(5, 0.0), result(20, 0.0), result(5, 0.5)])
+    header, rule, *rows = cells(text)
+    assert header == ["eta", "NFE", "KID × 10³ ↓", "FD ↓", "MSE ↓", "PSNR ↑", "SSIM ↑"]
+    assert rule == ["---:"] * 7
+    assert rows == [
+        ["0", "5", "4.00", "45.00", "0.0550", "14.25", "0.700"],
+        ["0", "20", "1.00", "30.00", "0.0700", "14.25", "0.700"],
+        ["0.5", "5", "4.00", "45.50", "0.0550", "14.25", "0.700"],
+        ["source", "", "107.00", "113.50", "0.0800", "9.10", "0.500"],
+        ["training targets", "", "8.20", "67.50", "–", "–", "–"],
+    ]
+    assert "358 images, sampler dbim, seed 0" in text.splitlines()[-1]
+
+
+def test_table_shows_every_setting_that_varies_and_no_timing():
+    rows = [
+        result(5, 0.0, num_images=10),
+        result(5, 0.0, sampler="ddbm", order=2, grid="karras", seconds=99.0),
+    ]
+    header, _, first, second, *_ = cells(table(rows))
+    assert header[:5] == ["sampler", "order", "num_images", "grid", "NFE"]
+    assert first[:5] == ["dbim", "–", "10", "–", "5"]
+    assert second[:5] == ["ddbm", "2", "358", "karras", "5"]
+    assert "images," not in table(rows)
+
+
+def test_table_shows_the_counted_nfe_only_where_it_differs():
+    assert "NFE counted" not in table([result(5, 0.0)])
+    header, _, row, *_ = cells(table([result(20, 0.0, nfe_counted=19)]))
+    assert header[:2] == ["NFE", "NFE counted"]
+    assert row[:2] == ["20", "19"]
+
+
+def test_references_that_differ_among_jobs_are_all_shown():
+    other = {"source": REFERENCES["source"] | {"mse": 0.2}}
+    text = table([result(5, 0.0), result(10, 0.0), result(20, 0.0, references=other)])
+    sources = [line for line in cells(text) if line[0] == "source"]
+    assert [line[3] for line in sources] == ["0.0800", "0.2000"]
+
+
+def test_a_metric_that_no_job_has_is_left_out():
+    row = {key: value for key, value in result(5, 0.0).items() if not key.endswith("lite0")}
+    row["references"] = {}
+    assert cells(table([row])) == [
+        ["NFE", "MSE ↓", "PSNR ↑", "SSIM ↑"],
+        ["---:"] * 4,
+        ["5", "0.0550", "14.25", "0.700"],
+    ]
+    assert [axes.get_title() for axes in plot([row]).axes] == ["MSE ↓", "SSIM ↑"]
+
+
+def test_plot_has_a_line_per_setting_and_a_tick_per_nfe():
+    rows = [result(nfe, eta) for eta in (0.0, 1.0) for nfe in (5, 20)]
+    figure = plot(rows)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["KID × 10³ ↓", "FD ↓", "MSE ↓", "SSIM ↑"]
+    kid, distance = figure.axes[:2]
+    lines = {line.get_label(): line for line in distance.lines}
+    assert list(lines["eta 0"].get_xdata()) == [5, 20]
+    assert list(lines["eta 1"].get_ydata()) == [46.0, 31.0]
+    assert list(kid.lines[0].get_ydata()) == pytest.approx([4.0, 1.0])
+    assert not same_color(lines["eta 0"].get_color(), lines["eta 1"].get_color())
+    assert distance.get_xscale() == "log"
+    assert [tick.get_text() for tick in distance.get_xticklabels()] == ["5", "20"]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(legend) == ["eta 0", "eta 1", "source", "training targets"]
+
+
+def test_plot_draws_near_references_and_states_far_ones():
+    kid, distance, mse, ssim = plot([result(nfe, 0.0) for nfe in (5, 20)]).axes
+
+    def levels(axes):
+        return {line.get_label(): line.get_ydata()[0] for line in axes.lines[1:]}
+
+    def notes(axes):
+        return [text.get_text() for text in axes.texts]
+
+    assert levels(kid) == {"training targets": pytest.approx(8.2)}
+    assert notes(kid) == ["source 107"]
+    assert levels(distance) == {"training targets": 67.5}
+    assert levels(mse) == {"source": 0.08}
+    assert notes(mse) == [""]
+    assert notes(ssim) == ["source 0.5"]
+
+
+def test_crowded_ticks_keep_their_mark_and_lose_their_label():
+    axes = plot([result(nfe, 0.0) for nfe in (5, 6, 7, 18, 20, 100)]).axes[0]
+    labels = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert labels == ["5", "", "7", "18", "", "100"]
+
+
+def test_summarise_writes_three_files_and_nothing_else(tmp_path):
+    rows = [result(5, 0.0), result(20, 0.0)]
+    assert summarise(write(tmp_path, rows)) == tmp_path / "summary.md"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"sweep", "summary.csv", "summary.md", "summary.png"}
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8") == table(rows)
+    assert imread(tmp_path / "summary.png").shape[1] == 1920
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert first["nfe"] == "5"
+    assert second["seconds"] == "32.5"
+    assert second["references.train_targets.fd_lite0"] == "67.5"
+    assert "references" not in first
+
+
+def test_bad_folders_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"no results\.json under"):
+        collect(tmp_path)
+    path = tmp_path / "results.json"
+    for content, message in [("{", "not JSON"), ("[]", "lacks"), ('{"nfe": 5}', "lacks sampler")]:
+        path.write_text(content)
+        with pytest.raises(UserError, match=message):
+            collect(tmp_path)
+    path.write_text(json.dumps({"sampler": "dbim", "nfe": 5}))
+    with pytest.raises(UserError, match="no result row holds a metric"):
+        summarise(tmp_path)
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-X", "utf8", "-m", "dbim_lightning.evaluation.report", *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+
+
+def test_command_prints_the_table_or_one_line(tmp_path):
+    failed = run(tmp_path)
+    assert failed.returncode == 1
+    assert failed.stderr == (
+        f"error: no results.json under {tmp_path}: name the folder of an evaluation\n"
+    )
+    assert "usage" in run().stderr
+    write(tmp_path, [result(5, 0.0)])
+    assert run(tmp_path).stdout == table([result(5, 0.0)])

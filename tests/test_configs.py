@@ -1,0 +1,75 @@
+"""Every shipped configuration composes, and builds what it names."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.data import PairDataModule
+
+CONF = Path(__file__).parents[1] / "conf"
+CHOICES = [
+    (folder.name, file.stem)
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir()
+    for file in sorted(folder.glob("*.yaml"))
+]
+build = partial(instantiate, _convert_="all")
+
+
+def composed(name, *overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+def test_groups_are_the_documented_ones():
+    groups = {group for group, _ in CHOICES}
+    assert groups == {"dataset", "schedule", "network", "sampler", "training"}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids="=".join)
+def test_training_composes_and_builds_with_every_choice(group, choice):
+    cfg = composed("train", f"{group}={choice}")
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    with torch.device("meta"):
+        network = build(cfg.network)
+    denoiser = BridgeDenoiser(network, build(cfg.schedule), build(cfg.preconditioning))
+    optimizer = build(cfg.training.optimizer)(denoiser.parameters())
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    build(cfg.training.ema)
+    assert build(cfg.sampler, nfe=5).nfe == 5
+    data = build(cfg.data)
+    assert isinstance(data, PairDataModule)
+    assert data.batch_size == cfg.training.batch_size
+    assert callable(data.dataset)
+
+
+@pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "sampler"])
+def test_evaluation_composes_with_every_sampler(choice):
+    cfg = composed("evaluate", f"sampler={choice}", "nfe=7")
+    assert build(cfg.sampler, nfe=cfg.nfe).nfe == 7
+
+
+def test_published_setup_is_the_published_one():
+    cfg = composed("train", "training=published")
+    optimizer = build(cfg.training.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    assert isinstance(optimizer, torch.optim.RAdam)
+    assert optimizer.defaults["lr"] == 1e-4
+    assert optimizer.defaults["weight_decay"] == 0
+    ema = build(cfg.training.ema)
+    assert (ema.decay, ema.ramp) == (0.9999, False)
+
+
+@pytest.mark.parametrize(("choice", "size"), [("adm_tiny", 32), ("adm_small", 64)])
+def test_network_runs_at_its_size_and_yaml_states_its_parameters(choice, size):
+    network = build(composed("train", f"network={choice}").network)
+    x = torch.zeros(1, 3, size, size)
+    assert network(x, torch.zeros(1), x).shape == x.shape
+    count = sum(p.numel() for p in network.parameters()) / 1e6
+    comment = (CONF / "network" / f"{choice}.yaml").read_text().splitlines()[0]
+    assert f"{count:.2f} M parameters" in comment

@@ -1,0 +1,192 @@
+"""The commands as a person types them, on a few images: train, evaluate, sweep, resume, Ctrl-C."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "training.batch_size=4",
+    "trainer.val_check_interval=3",
+    "trainer.log_every_n_steps=2",
+    "checkpoint_every_n_steps=4",
+    "preview.num_images=3",
+    "preview.nfe=[2]",
+    "data.max_images=16",
+]
+
+
+def run(*command, status=0):
+    """Runs a script of the project; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def trained(runs, openmoji_root):
+    options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={runs / 'first'}"]
+    run("train.py", "trainer.max_steps=6", *options)
+    return runs / "first"
+
+
+def logged(folder, column):
+    with (folder / "logs" / "metrics.csv").open() as file:
+        return {int(r["step"]): float(r[column]) for r in csv.DictReader(file) if r[column]}
+
+
+def test_training_leaves_checkpoints_curves_previews_and_result(trained):
+    names = {path.name for path in (trained / "checkpoints").iterdir()}
+    assert names == {"step_0000004.ckpt", "last.ckpt"}
+    assert {p.name for p in (trained / "previews").iterdir()} == {
+        "step_0000003.png",
+        "step_0000006.png",
+    }
+    assert logged(trained, "train/loss").keys() == {1, 3, 5}
+    assert logged(trained, "val/error").keys() == {2, 5}
+    quartiles = [logged(trained, f"val/error_q{q}")[5] for q in (1, 2, 3, 4)]
+    assert sum(quartiles) / 4 == pytest.approx(logged(trained, "val/error")[5], rel=1e-4)
+    result = json.loads((trained / "training.json").read_text())
+    assert result["step"] == 6
+    assert result["val/error"] == pytest.approx(logged(trained, "val/error")[5], rel=1e-4)
+
+
+def test_checkpoint_is_self_describing_plain_data(trained):
+    checkpoint = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 6
+    config = checkpoint["dbim_lightning_config"]
+    assert config["network"]["model_channels"] == 32
+    assert config["dataset"]["image_size"] == 32
+    ema, raw = checkpoint["state_dict"], checkpoint["current_model_state"]
+    assert ema.keys() == raw.keys()
+    assert any(not torch.equal(ema[key], raw[key]) for key in ema)
+
+
+def test_evaluation_takes_newest_finished_run(trained, runs):
+    (runs / "unfinished" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    out = runs / "evaluation"
+    printed = run("evaluate.py", f"runs={runs}", "nfe=3", "num_images=4", f"hydra.run.dir={out}")
+    assert str(trained / "checkpoints" / "last.ckpt") in printed
+    row = json.loads((out / "results.json").read_text())
+    assert row["nfe"] == row["nfe_counted"] == 3
+    assert row["num_images"] == 4
+    assert row["sampler"] == "dbim"
+    for metric in ("mse", "psnr", "ssim", "kid_lite0", "fd_lite0"):
+        assert isinstance(row[metric], float)
+        assert metric in row["references"]["source"]
+    assert row["references"]["train_targets"].keys() == {"kid_lite0", "fd_lite0"}
+    assert (out / "images.png").stat().st_size > 1000
+
+
+def test_sweep_ends_with_one_summary(trained, runs):
+    out = runs / "sweep"
+    options = ["num_images=3", "features=null", f"hydra.sweep.dir={out}"]
+    checkpoint = f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
+    printed = run("evaluate.py", "-m", "sampler.eta=0,1", "nfe=2,3", checkpoint, *options)
+    assert len(list(out.glob("*/results.json"))) == 4
+    assert (out / "summary.md").read_text() in printed
+    with (out / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(float(r["eta"]), int(r["nfe"])) for r in rows] == [(0, 2), (0, 3), (1, 2), (1, 3)]
+    assert len({r["mse"] for r in rows}) == 4
+    for name in ("summary.png", "images.png"):
+        assert (out / name).stat().st_size > 1000
+
+
+def test_resume_goes_on_where_it_stopped(trained, runs):
+    last = trained / "checkpoints" / "last.ckpt"
+    folder = runs / "resumed"
+    run("train.py", f"resume={last}", "trainer.max_steps=8", f"hydra.run.dir={folder}")
+    assert logged(folder, "train/loss").keys() == {7}
+    before, after = (
+        torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for run_folder in (trained, folder)
+    )
+    assert after["global_step"] == 8
+    steps = [state["step"].item() for state in after["optimizer_states"][0]["state"].values()]
+    assert set(steps) == {8}
+    assert after["dbim_lightning_config"]["network"] == before["dbim_lightning_config"]["network"]
+
+
+def test_ctrl_c_leaves_resumable_checkpoint_and_says_how(runs, openmoji_root):
+    folder = runs / "interrupted"
+    options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(
+        [sys.executable, "train.py", "trainer.max_steps=100000", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "previews").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    last = folder / "checkpoints" / "last.ckpt"
+    command = next(line for line in printed.splitlines() if "resume=" in line)
+    assert os.path.relpath(last, ROOT) in command
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert step >= 3
+    run(
+        "train.py",
+        command[command.index("resume=") :],
+        f"trainer.max_steps={step + 1}",
+        f"hydra.run.dir={folder / 'on'}",
+    )
+    resumed = torch.load(folder / "on" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert resumed["global_step"] == step + 1
+
+
+def test_help_explains_groups_and_keys():
+    printed = run("train.py", "--help")
+    for words in ("dataset: openmoji", "network: adm_small, adm_tiny", "trainer.max_steps"):
+        assert words in printed
+    assert "sampler: dbim" in run("evaluate.py", "--help")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("evaluate.py runs=nowhere", "no finished run under nowhere"),
+        ("evaluate.py checkpoint=nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
+        ("evaluate.py checkpoint=README.md", "README.md is not a readable checkpoint"),
+        ("evaluate.py nfe=1", "nfe=1"),
+        ("evaluate.py sampler.eta=1.5", "eta=1.5"),
+        ("evaluate.py sampler=nope", "Could not find 'sampler/nope'"),
+        ("train.py network=nope", "Could not find 'network/nope'"),
+        ("train.py hydra.run.dir=README.md/run", "README.md/run"),
+        ("train.py resume=nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
+    ],
+)
+def test_bad_input_gets_one_line(command, message, tmp_path):
+    script, *options = command.split()
+    if "run.dir" not in command:
+        options.append(f"hydra.run.dir={tmp_path}")
+    printed = run(script, *options, status=1)
+    assert message in printed
+    assert printed.count("error: ") == 1
+    assert "Traceback" not in printed
+
+
+def test_resume_keeps_the_network(trained, tmp_path):
+    last = trained / "checkpoints" / "last.ckpt"
+    options = ["network=adm_small", f"hydra.run.dir={tmp_path}"]
+    printed = run("train.py", f"resume={last}", *options, status=1)
+    assert "error: network=adm_small cannot change in a resumed run" in printed

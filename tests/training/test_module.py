@@ -1,0 +1,117 @@
+"""Training step, validation, warm-up and averaging, in numbers."""
+
+import lightning
+import pytest
+import torch
+from torch.utils.data import DataLoader, default_collate
+
+from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.training import EMA, BridgeModule
+from dbim_lightning.training.module import quartile_means
+
+
+class Linear(torch.nn.Module):
+    """A network with one weight; F = w x."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x, c_noise, x_T):
+        return self.w * x
+
+
+def module(**options):
+    denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
+    options = {
+        "optimizer": torch.optim.SGD,
+        "warmup_steps": 0,
+        "cooldown_steps": 0,
+        "config": {},
+        "seed": 0,
+    } | options
+    return BridgeModule(denoiser, **options)
+
+
+def pairs(n):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(n, 2, 3, 8, 8, generator=generator) * 2 - 1
+    return [{"x_0": x[0], "x_T": x[1], "index": i, "name": str(i)} for i, x in enumerate(images)]
+
+
+def fit(training, callbacks=(), steps=4, **options):
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        callbacks=list(callbacks),
+        **options,
+    )
+    loader = DataLoader(pairs(4 * steps), 4)
+    trainer.fit(training, loader, DataLoader(pairs(6), 4))
+    return trainer
+
+
+def test_quartile_means_by_hand():
+    u = torch.tensor([0.0, 0.2, 0.5, 0.74, 1.0])
+    means = quartile_means("x", u, torch.tensor([1.0, 3.0, 5.0, 7.0, 9.0]))
+    assert {key: value.item() for key, value in means.items()} == {"x_q1": 2, "x_q3": 6, "x_q4": 9}
+
+
+def test_learning_rate_rises_stays_and_falls_linearly():
+    rates = []
+
+    class Watch(lightning.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    sgd = lambda parameters: torch.optim.SGD(parameters, lr=2.0)  # noqa: E731
+    fit(module(optimizer=sgd, warmup_steps=4, cooldown_steps=2), [Watch()], steps=7)
+    assert rates == pytest.approx([0.5, 1, 1.5, 2, 2, 2, 1])
+
+
+def test_training_step_returns_mean_weighted_loss():
+    training = module()
+    training.trainer = lightning.Trainer(logger=False, enable_checkpointing=False)
+    batch = default_collate(pairs(4))
+    torch.manual_seed(1)
+    loss = training.training_step(batch, 0)
+    torch.manual_seed(1)
+    t = training.denoiser.schedule.uniform_times(torch.rand(4, dtype=torch.float64))
+    expected = training.denoiser.loss(batch["x_0"], batch["x_T"], t, torch.randn_like(batch["x_0"]))
+    assert loss.item() == pytest.approx(expected.weighted.mean().item(), rel=1e-6)
+
+
+def test_validation_does_not_depend_on_batch_size():
+    training = module()
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    seven, one = (
+        trainer.validate(training, DataLoader(pairs(7), size), verbose=False)[0] for size in (7, 2)
+    )
+    assert seven == pytest.approx(one, rel=1e-5)
+    mean_of_quartiles = sum(seven[f"val/error_q{q}"] for q in (1, 2, 3, 4)) / 4
+    assert mean_of_quartiles == pytest.approx(seven["val/error"], rel=1e-5)
+
+
+@pytest.mark.parametrize("ramp", [False, True])
+def test_ema_follows_its_formula_and_validates(ramp):
+    seen = []
+
+    class Watch(lightning.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            seen.append(pl_module.denoiser.network.w.item())
+
+    training = module(optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    fit(training, [Watch(), EMA(decay=0.9, ramp=ramp)])
+    ema = seen[0]  # the first update copies
+    for n, w in enumerate(seen[1:], start=1):
+        decay = min(0.9, (1 + n) / (10 + n)) if ramp else 0.9
+        ema = decay * ema + (1 - decay) * w
+    assert len(set(seen)) == 4
+    assert training.denoiser.network.w.item() == pytest.approx(ema, rel=1e-6)
