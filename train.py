@@ -21,6 +21,7 @@ from dbim_lightning.training import (
     Checkpoints,
     ImagesPerSecond,
     Previews,
+    Progress,
     best_precision,
     make_loggers,
     resumed_config,
@@ -29,15 +30,12 @@ from dbim_lightning.training import (
 instantiate = partial(hydra_instantiate, _convert_="all")
 
 
-def train(cfg: DictConfig, folder: Path) -> Path:
-    """Runs one training in `folder` and returns its last checkpoint."""
-    if cfg.resume:
-        cfg = resumed_config(Path(cfg.resume), HydraConfig.get().overrides.task)
-    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+def make_module(cfg: DictConfig) -> BridgeModule:
+    """The bridge that the configuration describes, with its training settings."""
     denoiser = BridgeDenoiser(
         instantiate(cfg.network), instantiate(cfg.schedule), instantiate(cfg.preconditioning)
     )
-    module = BridgeModule(
+    return BridgeModule(
         denoiser,
         instantiate(cfg.training.optimizer),
         cfg.training.warmup_steps,
@@ -45,47 +43,57 @@ def train(cfg: DictConfig, folder: Path) -> Path:
         OmegaConf.to_container(cfg, resolve=True),
         cfg.seed,
     )
+
+
+def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
+    """A Trainer that writes everything into `folder`."""
     samplers = [instantiate(cfg.sampler, nfe=nfe) for nfe in cfg.preview.nfe]
-    checkpoints = folder / "checkpoints"
-    trainer = instantiate(
+    return instantiate(
         cfg.trainer,
         precision=best_precision() if cfg.trainer.precision == "auto" else cfg.trainer.precision,
         default_root_dir=folder,
         logger=make_loggers(folder, cfg.wandb_project),
         callbacks=[
+            Progress(refresh_rate=10),
             ImagesPerSecond(),
             Previews(folder / "previews", samplers, cfg.preview.num_images),
             instantiate(cfg.training.ema),
-            Checkpoints(checkpoints, cfg.checkpoint_every_n_steps),
+            Checkpoints(folder / "checkpoints", cfg.checkpoint_every_n_steps),
         ],
     )
-    parameters = sum(parameter.numel() for parameter in denoiser.parameters())
+
+
+def train(cfg: DictConfig, folder: Path) -> None:
+    """Runs one training; training.json marks it as finished."""
+    if cfg.resume:
+        cfg = resumed_config(Path(cfg.resume), list(HydraConfig.get().overrides.task))
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    module, data = make_module(cfg), instantiate(cfg.data)
+    trainer = make_trainer(cfg, folder)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
     print(f"Training {parameters / 1e6:.2f} M parameters in {folder}")
-    trainer.fit(module, instantiate(cfg.data), ckpt_path=cfg.resume, weights_only=True)
+    trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
+    result = {key: value.item() for key, value in trainer.logged_metrics.items()}
+    if trainer.max_steps % cfg.trainer.val_check_interval:
+        result |= trainer.validate(module, data, verbose=False)[0]
     if trainer.is_global_zero:
-        write_result(trainer, folder)
-    return checkpoints / "last.ckpt"
-
-
-def write_result(trainer: lightning.Trainer, folder: Path) -> None:
-    """Writes training.json, which marks the run as finished."""
-    result = {"step": trainer.global_step}
-    result |= {key: value.item() for key, value in trainer.logged_metrics.items()}
-    (folder / "training.json").write_text(json.dumps(result, indent=1))
+        result = {"step": trainer.global_step, **result}
+        (folder / "training.json").write_text(json.dumps(result, indent=1))
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
     folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-    checkpoint = train(cfg, folder)
+    train(cfg, folder)
     print(f"Previews: {folder / 'previews'}")
+    checkpoint = folder / "checkpoints" / "last.ckpt"
     print(f"Evaluate with: python evaluate.py -m nfe=2,5,10,20 checkpoint={checkpoint}")
 
 
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for noise in ("does not have many workers", "dataloader is not resumable", "LeafSpec"):
+    for noise in ("does not have many workers", "LeafSpec"):
         warnings.filterwarnings("ignore", message=f".*{noise}.*")
     with one_line_errors(HydraException, OSError):
         main()

@@ -113,6 +113,8 @@ def test_resume_goes_on_where_it_stopped(trained, runs):
     folder = runs / "resumed"
     run("train.py", f"resume={last}", "trainer.max_steps=8", f"hydra.run.dir={folder}")
     assert logged(folder, "train/loss").keys() == {7}
+    result = json.loads((folder / "training.json").read_text())
+    assert result["val/error"] == pytest.approx(logged(folder, "val/error")[8], rel=1e-4)
     before, after = (
         torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
         for run_folder in (trained, folder)
@@ -158,7 +160,9 @@ def test_help_explains_groups_and_keys():
     printed = run("train.py", "--help")
     for words in ("dataset: openmoji", "network: adm_small, adm_tiny", "trainer.max_steps"):
         assert words in printed
-    assert "sampler: dbim" in run("evaluate.py", "--help")
+    printed = run("evaluate.py", "--help")
+    assert "sampler=dbim" in printed
+    assert "nfe=20" in printed
 
 
 @pytest.mark.parametrize(

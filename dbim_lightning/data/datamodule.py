@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.stream import ShuffledStream
-from dbim_lightning.errors import UserError
 
 _SPLITS_OF_STAGE = {
     "fit": ("train", "validation"),
@@ -36,7 +35,7 @@ class RandomFlip(Dataset):
 
 
 class PairDataModule(LightningDataModule):
-    """Training is one epoch of `trainer.max_steps` steps, which a resumed run continues.
+    """Training is endless, up to `trainer.max_steps`; a resumed run goes on in the same order.
 
     Validation and test visit every image once, rank r taking r, r + world_size, ... All loaders
     shard themselves, so the Trainer needs `use_distributed_sampler=False`.
@@ -78,26 +77,23 @@ class PairDataModule(LightningDataModule):
                 self._splits[split] = self._limit(self.dataset(split))
 
     def train_dataloader(self) -> DataLoader:
-        """All images of the training, in batches from `trainer.global_step` on.
+        """Batches from `trainer.global_step` on.
 
         Raises:
-            UserError: The Trainer has no `max_steps`, or the split is empty.
+            UserError: The split is empty.
         """
         trainer = self.trainer
-        if trainer.max_steps < 0:
-            raise UserError("the training has no length: set trainer.max_steps")
         images_per_step = trainer.accumulate_grad_batches * self.batch_size * trainer.world_size
         data = self._splits["train"]
         stream = ShuffledStream(
             num_images=len(data),
-            num_samples=trainer.max_steps * images_per_step,
             seed=self.seed,
             start=trainer.global_step * images_per_step,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
         data = RandomFlip(data) if self.flip else data
-        return self._loader(data, sampler=stream, drop_last=True)
+        return self._loader(data, sampler=stream)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self._shard("validation"))

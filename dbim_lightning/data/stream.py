@@ -1,6 +1,7 @@
-"""The order of training images, as one stream that a resumed run continues."""
+"""The order of training images, as one endless stream that a resumed run continues."""
 
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ class ShuffledStream(Sampler[int]):
 
     Args:
         num_images: Size of the data set.
-        num_samples: Length of the whole stream, over all ranks.
         seed: The same on every rank.
         start: Position to go on from, over all ranks.
         rank: This process takes the positions start + rank, start + rank + world_size, ...
@@ -28,7 +28,6 @@ class ShuffledStream(Sampler[int]):
     def __init__(
         self,
         num_images: int,
-        num_samples: int,
         seed: int,
         start: int = 0,
         rank: int = 0,
@@ -37,19 +36,14 @@ class ShuffledStream(Sampler[int]):
         if num_images < 1:
             raise UserError("the training split has no images: check the dataset and max_images")
         self.num_images = num_images
-        self.num_samples = num_samples
         self.seed = seed
         self.start = start
         self.rank = rank
         self.world_size = world_size
 
-    def __len__(self) -> int:
-        """Samples of this rank in the whole stream: a resumed run counts from its beginning."""
-        return len(range(self.rank, self.num_samples, self.world_size))
-
     def __iter__(self) -> Iterator[int]:
         number, permutation = -1, torch.empty(0)
-        for position in range(self.start + self.rank, self.num_samples, self.world_size):
+        for position in count(self.start + self.rank, self.world_size):
             if position // self.num_images != number:
                 number = position // self.num_images
                 permutation = self._permutation(number)

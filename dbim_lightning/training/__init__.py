@@ -1,6 +1,6 @@
 """Training: the LightningModule and its callbacks."""
 
-from dbim_lightning.training.callbacks import Checkpoints, ImagesPerSecond, Previews
+from dbim_lightning.training.callbacks import Checkpoints, ImagesPerSecond, Previews, Progress
 from dbim_lightning.training.checkpoint import (
     SavedBridge,
     load_weights,
@@ -20,6 +20,7 @@ __all__ = [
     "Checkpoints",
     "ImagesPerSecond",
     "Previews",
+    "Progress",
     "SavedBridge",
     "best_precision",
     "load_weights",

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import default_collate
 
@@ -51,6 +52,17 @@ class Checkpoints(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         signal.signal(signal.SIGINT, self._previous)
+
+
+class Progress(TQDMProgressBar):
+    """One bar for the whole training; a resumed run enters it where it stopped."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.train_progress_bar.reset(trainer.max_steps * trainer.accumulate_grad_batches)
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        """There are no epochs."""
 
 
 class ImagesPerSecond(Callback):

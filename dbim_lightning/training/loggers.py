@@ -32,9 +32,9 @@ def _logged_in() -> bool:
 
 def _wandb_logger(folder: Path, project: str, mode: str) -> WandbLogger:
     if mode == "offline":
-        os.environ.setdefault("WANDB_SILENT", "true")
+        wandb.setup(wandb.Settings(silent=True))
     options = {"project": project, "save_dir": folder, "name": folder.name}
-    settings = wandb.Settings(init_timeout=INIT_TIMEOUT_S, silent=True)
+    settings = wandb.Settings(init_timeout=INIT_TIMEOUT_S)
     logger = WandbLogger(**options, mode=mode, settings=settings)
     try:
         _ = logger.experiment

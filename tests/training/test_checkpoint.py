@@ -1,0 +1,98 @@
+"""Reading checkpoints: what is refused, and with which words."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.errors import UserError
+from dbim_lightning.networks import ADMUNet
+from dbim_lightning.training import (
+    CONFIG_KEY,
+    load_weights,
+    newest_checkpoint,
+    read_checkpoint,
+    resumed_config,
+)
+
+
+def denoiser(channel_mult=(1,)):
+    network = ADMUNet(32, channel_mult, 1, [], num_head_channels=32)
+    return BridgeDenoiser(network, VPSchedule(), DDBMPreconditioning())
+
+
+def save(path, bridge, config=None):
+    state = {f"denoiser.{key}": value for key, value in bridge.state_dict().items()}
+    torch.save({"state_dict": state, "global_step": 7, CONFIG_KEY: config or {"seed": 1}}, path)
+    return path
+
+
+def test_weights_survive_the_round_trip(tmp_path):
+    original, copy = denoiser(), denoiser()
+    for parameter in original.parameters():
+        torch.nn.init.normal_(parameter)
+    saved = read_checkpoint(save(tmp_path / "a.ckpt", original))
+    assert (saved.step, saved.config) == (7, {"seed": 1})
+    load_weights(copy, saved)
+    for key, value in original.state_dict().items():
+        assert torch.equal(copy.state_dict()[key], value)
+
+
+def test_another_network_is_named_by_its_first_differing_weights(tmp_path):
+    saved = read_checkpoint(save(tmp_path / "a.ckpt", denoiser((1, 2))))
+    with pytest.raises(UserError, match=r"another network; \d+ weights differ, first network\."):
+        load_weights(denoiser(), saved)
+
+
+def test_truncated_file_is_not_readable(tmp_path):
+    path = save(tmp_path / "a.ckpt", denoiser())
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        read_checkpoint(path)
+
+
+def test_code_in_a_pickle_is_never_run(tmp_path):
+    marker = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self):
+            return marker.touch, ()
+
+    path = tmp_path / "a.ckpt"
+    with path.open("wb") as file:
+        pickle.dump(Bomb(), file)
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        read_checkpoint(path)
+    torch.save({"state_dict": Bomb()}, path)
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+def test_checkpoint_of_another_program(tmp_path):
+    torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"was not written by train\.py"):
+        read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_newest_is_the_run_that_finished_last(tmp_path):
+    for name in ("b", "a", "unfinished"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "b" / "training.json").write_text("{}")
+    (tmp_path / "a" / "training.json").write_text("{}")
+    os.utime(tmp_path / "b" / "training.json", (0, 0))
+    assert newest_checkpoint(tmp_path) == tmp_path / "a" / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match="no finished run"):
+        newest_checkpoint(tmp_path / "unfinished")
+
+
+def test_resumed_config_takes_keys_and_refuses_groups(tmp_path):
+    config = {"network": {"model_channels": 32}, "trainer": {"max_steps": 5}}
+    path = save(tmp_path / "a.ckpt", denoiser(), config)
+    resumed = resumed_config(path, [f"resume={path}", "trainer.max_steps=9"])
+    assert resumed.trainer.max_steps == 9
+    assert resumed.network.model_channels == 32
+    with pytest.raises(UserError, match="network=adm_small cannot change"):
+        resumed_config(path, ["network=adm_small"])
