@@ -12,6 +12,7 @@ import lightning
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate as hydra_instantiate
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning.bridge import BridgeDenoiser
@@ -27,6 +28,7 @@ from dbim_lightning.training import (
     resumed_config,
 )
 
+rank_zero_print = rank_zero_only(print)
 instantiate = partial(hydra_instantiate, _convert_="all")
 
 
@@ -71,7 +73,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     module, data = make_module(cfg), instantiate(cfg.data)
     trainer = make_trainer(cfg, folder)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    print(f"Training {parameters / 1e6:.2f} M parameters in {folder}")
+    rank_zero_print(f"Training {parameters / 1e6:.2f} M parameters in {folder}")
     trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
     result = {key: value.item() for key, value in trainer.logged_metrics.items()}
     if trainer.max_steps % cfg.trainer.val_check_interval:
@@ -79,15 +81,15 @@ def train(cfg: DictConfig, folder: Path) -> None:
     if trainer.is_global_zero:
         result = {"step": trainer.global_step, **result}
         (folder / "training.json").write_text(json.dumps(result, indent=1))
+    rank_zero_print(f"Previews: {folder}/previews. Evaluate with:")
+    rank_zero_print(
+        f"python evaluate.py -m nfe=2,5,10,20 checkpoint={folder}/checkpoints/last.ckpt"
+    )
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
-    folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-    train(cfg, folder)
-    print(f"Previews: {folder / 'previews'}")
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    print(f"Evaluate with: python evaluate.py -m nfe=2,5,10,20 checkpoint={checkpoint}")
+    train(cfg, Path(os.path.relpath(HydraConfig.get().runtime.output_dir)))
 
 
 if __name__ == "__main__":

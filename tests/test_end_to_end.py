@@ -9,8 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
+from omegaconf import OmegaConf
+
+import train
+from dbim_lightning.training import best_precision, load_weights, read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -75,6 +80,20 @@ def test_checkpoint_is_self_describing_plain_data(trained):
     ema, raw = checkpoint["state_dict"], checkpoint["current_model_state"]
     assert ema.keys() == raw.keys()
     assert any(not torch.equal(ema[key], raw[key]) for key in ema)
+
+
+def test_metric_of_the_saved_checkpoint_is_that_of_the_training(trained):
+    saved = read_checkpoint(trained / "checkpoints" / "last.ckpt")
+    cfg = OmegaConf.create(saved.config)
+    module = train.make_module(cfg)
+    load_weights(module.denoiser, saved)
+    trainer = lightning.Trainer(
+        precision=best_precision(), logger=False, enable_checkpointing=False
+    )
+    (again,) = trainer.validate(module, train.instantiate(cfg.data), verbose=False)
+    result = json.loads((trained / "training.json").read_text())
+    for name in ("val/error", "val/loss", "val/error_q1", "val/loss_q4"):
+        assert again[name] == pytest.approx(result[name], rel=1e-5)
 
 
 def test_evaluation_takes_newest_finished_run(trained, runs):

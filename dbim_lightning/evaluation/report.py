@@ -61,10 +61,11 @@ def collect(folder: str | Path) -> list[Row]:
 
 
 def labels(folder: str | Path) -> dict[Path, str]:
-    """What to call each of the `jobs` in a folder, on two lines: settings that vary, and NFE."""
+    """What to call each of the `jobs` in a folder: the settings that vary, and below them NFE."""
     rows = jobs(folder)
     varying = _varying(list(rows.values()))
-    return {job: f"{_label(row, varying)}\nNFE {row['nfe']}" for job, row in rows.items()}
+    settings = {job: f"{_label(row, varying)}\n" if varying else "" for job, row in rows.items()}
+    return {job: f"{settings[job]}NFE {row['nfe']}" for job, row in rows.items()}
 
 
 def _read(path: Path) -> Row:
@@ -214,7 +215,7 @@ def _draw_references(axes: Axes, rows: list[Row], name: str) -> None:
             axes.axhline(level, color="#666666", linestyle=style, linewidth=1.2, label=label)
         else:
             far.append(f"{label} {level:.3g}")
-    axes.set_title(f"{_METRICS[name].title} {_METRICS[name].better}", pad=15 if far else 6)
+    axes.set_title(f"{_METRICS[name].title} {_METRICS[name].better}", pad=15)
     note = axes.text(0.5, 1.03, ", ".join(far), transform=axes.transAxes, ha="center")
     note.set(color="#666666", fontsize=8, in_layout=False)
 

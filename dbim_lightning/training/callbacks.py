@@ -64,6 +64,10 @@ class Progress(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         """There are no epochs."""
 
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
+
 
 class ImagesPerSecond(Callback):
     """Logs the training speed, validation and previews left out."""

@@ -9,7 +9,7 @@ from matplotlib.colors import same_color
 from matplotlib.image import imread
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.report import collect, plot, summarise, table
+from dbim_lightning.evaluation.report import collect, labels, plot, summarise, table
 
 REFERENCES = {
     "source": {"kid_lite0": 0.107, "fd_lite0": 113.5, "mse": 0.08, "psnr": 9.1, "ssim": 0.5},
@@ -49,6 +49,16 @@ def write(folder: Path, rows: list[dict]) -> Path:
 def cells(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_labels_name_what_varies_and_nfe(tmp_path):
+    one = write(tmp_path / "one", [result(5, 0.0), result(2, 0.0)])
+    assert list(labels(one).values()) == ["NFE 2", "NFE 5"]
+    two = write(tmp_path / "two", [result(5, 1.0), result(5, 0.0)])
+    assert labels(two) == {
+        two / "sweep" / "1": "eta 0\nNFE 5",
+        two / "sweep" / "0": "eta 1\nNFE 5",
+    }
 
 
 def test_rows_are_found_at_any_depth_and_sorted_by_settings_then_nfe(tmp_path):
