@@ -81,10 +81,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
     if trainer.is_global_zero:
         result = {"step": trainer.global_step, **result}
         (folder / "training.json").write_text(json.dumps(result, indent=1))
-    rank_zero_print(f"Previews: {folder}/previews. Evaluate with:")
-    rank_zero_print(
-        f"python evaluate.py -m nfe=2,5,10,20 checkpoint={folder}/checkpoints/last.ckpt"
-    )
+    rank_zero_print(f"Previews: {folder}/previews")
+    rank_zero_print("Evaluate with: python evaluate.py -m nfe=2,5,10,20")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
