@@ -50,9 +50,10 @@ def make_module(cfg: DictConfig) -> BridgeModule:
 def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     """A Trainer that writes everything into `folder`."""
     samplers = [instantiate(cfg.sampler, nfe=nfe) for nfe in cfg.preview.nfe]
+    precision, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
     return instantiate(
         cfg.trainer,
-        precision=best_precision() if cfg.trainer.precision == "auto" else cfg.trainer.precision,
+        precision=best_precision(accelerator) if precision == "auto" else precision,
         default_root_dir=folder,
         logger=make_loggers(folder, cfg.wandb_project),
         callbacks=[
@@ -93,7 +94,6 @@ def main(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for noise in ("does not have many workers", "LeafSpec"):
-        warnings.filterwarnings("ignore", message=f".*{noise}.*")
+    warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec).*")
     with one_line_errors(HydraException, OSError):
         main()
