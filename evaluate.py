@@ -58,8 +58,8 @@ def evaluate(cfg: DictConfig, folder: Path, sampler_name: str) -> dict[str, Any]
     settings.pop("_target_")
     row = {"sampler": sampler_name, "nfe": cfg.nfe, **settings, "seed": cfg.seed}
     row |= {"checkpoint": str(checkpoint), **evaluator.run(sampler, cfg.seed)}
-    sheets.save_job_sheet(folder, evaluator.preview(sampler, [cfg.seed + i for i in range(3)]))
     (folder / "results.json").write_text(json.dumps(row, indent=1))
+    sheets.save_job_sheet(folder, evaluator.preview(sampler, [cfg.seed + i for i in range(3)]))
     return row
 
 

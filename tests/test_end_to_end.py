@@ -196,6 +196,7 @@ def test_help_explains_groups_and_keys():
         ("train.py network=nope", "Could not find 'network/nope'"),
         ("train.py hydra.run.dir=README.md/run", "README.md/run"),
         ("train.py resume=nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
+        ("train.py trainer.max_steps=-1", "trainer.max_steps=-1"),
     ],
 )
 def test_bad_input_gets_one_line(command, message, tmp_path):

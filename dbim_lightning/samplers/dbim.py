@@ -31,8 +31,8 @@ class DBIM:
         clip_denoised: bool = True,
         grid: Callable[[Schedule, int], Tensor] = grids.uniform,
     ):
-        if nfe < 2:
-            raise UserError(f"nfe={nfe}: DBIM needs at least 2, one call to boot and one to step")
+        if not isinstance(nfe, int) or nfe < 2:
+            raise UserError(f"nfe={nfe}: use a whole number from 2, one call boots and one steps")
         if not 0 <= eta <= 1:
             raise UserError(f"eta={eta}: use a value in [0, 1]")
         self.nfe, self.eta, self.clip_denoised, self.grid = nfe, eta, clip_denoised, grid

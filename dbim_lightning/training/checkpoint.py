@@ -56,16 +56,24 @@ def resumed_config(path: Path, overrides: list[str]) -> DictConfig:
     """The configuration of a checkpoint, with key=value overrides of the command line on top.
 
     Raises:
-        UserError: an override that chooses another group, or a checkpoint that cannot be read.
+        UserError: an override that chooses another group, no steps left to train, or a checkpoint
+            that cannot be read.
     """
-    saved = OmegaConf.create(read_checkpoint(path).config)
+    _, config, _, step = read_checkpoint(path)
+    saved = OmegaConf.create(config)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
         if OmegaConf.is_dict(OmegaConf.select(saved, key)):
             raise UserError(
                 f"{override} cannot change in a resumed run: leave it out, or start a new run"
             )
-    return OmegaConf.merge(saved, OmegaConf.from_dotlist(overrides))
+    resumed = OmegaConf.merge(saved, OmegaConf.from_dotlist(overrides))
+    if step >= resumed.trainer.max_steps:
+        raise UserError(
+            f"{path} stands at step {step} of {resumed.trainer.max_steps}: "
+            "give a larger trainer.max_steps to train on"
+        )
+    return resumed
 
 
 def newest_checkpoint(runs: Path) -> Path:

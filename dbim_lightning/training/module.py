@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import Pair
+from dbim_lightning.errors import UserError
 from dbim_lightning.samplers import ImageNoise
 
 CONFIG_KEY = "dbim_lightning_config"
@@ -55,6 +56,10 @@ class BridgeModule(lightning.LightningModule):
         self._recent: list[Tensor] = []
 
     def configure_optimizers(self) -> dict[str, Any]:
+        if self.trainer.max_steps < 1:
+            raise UserError(
+                f"trainer.max_steps={self.trainer.max_steps}: give the length in steps, 1 or more"
+            )
         optimizer = self._optimizer(self.denoiser.parameters())
         scheduler = LambdaLR(optimizer, self._learning_rate_factor)
         return {

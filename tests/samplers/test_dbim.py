@@ -85,6 +85,7 @@ def test_state_keeps_dtype_and_known_region():
     ("options", "message"),
     [
         ({"nfe": 1}, "nfe=1"),
+        ({"nfe": 2.5}, "nfe=2.5"),
         ({"nfe": 5, "eta": 1.1}, "eta=1.1"),
         ({"nfe": 5, "eta": -0.1}, "eta=-0.1"),
     ],

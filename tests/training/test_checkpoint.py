@@ -89,10 +89,12 @@ def test_newest_is_the_run_that_finished_last(tmp_path):
 
 
 def test_resumed_config_takes_keys_and_refuses_groups(tmp_path):
-    config = {"network": {"model_channels": 32}, "trainer": {"max_steps": 5}}
+    config = {"network": {"model_channels": 32}, "trainer": {"max_steps": 7}}
     path = save(tmp_path / "a.ckpt", denoiser(), config)
     resumed = resumed_config(path, [f"resume={path}", "trainer.max_steps=9"])
     assert resumed.trainer.max_steps == 9
     assert resumed.network.model_channels == 32
     with pytest.raises(UserError, match="network=adm_small cannot change"):
         resumed_config(path, ["network=adm_small"])
+    with pytest.raises(UserError, match=r"at step 7 of 7: give a larger trainer\.max_steps"):
+        resumed_config(path, [])
