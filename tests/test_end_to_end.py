@@ -127,6 +127,15 @@ def test_sweep_ends_with_one_summary(trained, runs):
         assert (out / name).stat().st_size > 1000
 
 
+def test_notebook_runs_on_the_newest_run(trained, runs, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    notebook = json.loads((ROOT / "notebooks" / "booting_noise.ipynb").read_text())
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    code = "\n".join(cells).replace("runs/train", str(runs))
+    exec(code.replace("nfe=20", "nfe=2").replace("(2, 3, 5, 10, 20, 50)", "(2, 3)"), {})
+    assert (trained / "sheet.png").stat().st_size > 1000
+
+
 def test_resume_goes_on_where_it_stopped(trained, runs):
     last = trained / "checkpoints" / "last.ckpt"
     folder = runs / "resumed"
