@@ -17,7 +17,7 @@ class BridgeLoss(NamedTuple):
 
 def _like(coefficient: Tensor, x: Tensor) -> Tensor:
     """(B,) float64 on the CPU -> (B, 1, 1, 1) of x's dtype, on x's device."""
-    return coefficient.to(x.device, x.dtype, non_blocking=True).view(-1, 1, 1, 1)
+    return coefficient.to(x.dtype).to(x.device, non_blocking=True).view(-1, 1, 1, 1)
 
 
 class BridgeDenoiser(nn.Module):

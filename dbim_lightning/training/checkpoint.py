@@ -14,6 +14,7 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.training.module import CONFIG_KEY
 
 PREFIX = "denoiser."
+BRIDGE = ("network", "schedule", "preconditioning", "statistics")
 
 
 class SavedBridge(NamedTuple):
@@ -56,14 +57,16 @@ def resumed_config(path: Path, overrides: list[str]) -> DictConfig:
     """The configuration of a checkpoint, with key=value overrides of the command line on top.
 
     Raises:
-        UserError: an override that chooses another group, no steps left to train, or a checkpoint
+        UserError: an override of a group or of the bridge, no steps left to train, or a checkpoint
             that cannot be read.
     """
     _, config, _, step = read_checkpoint(path)
     saved = OmegaConf.create(config)
+    overrides = [override.lstrip("+") for override in overrides]
     for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if OmegaConf.is_dict(OmegaConf.select(saved, key)):
+        key = override.partition("=")[0]
+        is_group = OmegaConf.is_dict(OmegaConf.select(saved, key))
+        if is_group or key.partition(".")[0] in BRIDGE:
             raise UserError(
                 f"{override} cannot change in a resumed run: leave it out, or start a new run"
             )

@@ -80,7 +80,7 @@ class BridgeModule(lightning.LightningModule):
         u = torch.rand(len(x_0), dtype=torch.float64)
         t = self.denoiser.schedule.uniform_times(u)
         loss = self.denoiser.loss(x_0, x_T, t, torch.randn_like(x_0), **self._cond(batch))
-        self._recent.append(torch.stack([u.to(x_0), *loss]).detach())
+        self._recent.append(torch.stack([u.float().to(x_0), *loss]).detach())
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:
             self._log_recent()
         return loss.weighted.mean()

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 
 import pytest
 import torch
@@ -93,8 +94,11 @@ def test_resumed_config_takes_keys_and_refuses_groups(tmp_path):
     path = save(tmp_path / "a.ckpt", denoiser(), config)
     resumed = resumed_config(path, [f"resume={path}", "trainer.max_steps=9"])
     assert resumed.trainer.max_steps == 9
+    resumed = resumed_config(path, ["+trainer.strategy=ddp", "trainer.max_steps=9"])
+    assert resumed.trainer.strategy == "ddp"
     assert resumed.network.model_channels == 32
-    with pytest.raises(UserError, match="network=adm_small cannot change"):
-        resumed_config(path, ["network=adm_small"])
+    for override in ("network=adm_small", "network.model_channels=64", "schedule.x=1"):
+        with pytest.raises(UserError, match=re.escape(f"{override} cannot change")):
+            resumed_config(path, [override])
     with pytest.raises(UserError, match=r"at step 7 of 7: give a larger trainer\.max_steps"):
         resumed_config(path, [])
