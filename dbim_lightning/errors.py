@@ -15,6 +15,9 @@ def one_line_errors(*others: type[Exception]) -> Iterator[None]:
         yield
     except Exception as error:
         cause = error.__cause__ if isinstance(error.__cause__, UserError) else error
-        if isinstance(cause, (UserError, *others)):
-            raise SystemExit(f"error: {cause}") from None
-        raise
+        if not isinstance(cause, (UserError, *others)):
+            raise
+        if isinstance(cause, OSError) and cause.filename:
+            cause = f"cannot use {cause.filename} ({cause.strerror}): hydra.run.dir=DIR or "
+            cause += "hydra.sweep.dir=DIR chooses another folder to write to"
+        raise SystemExit(f"error: {cause}") from None

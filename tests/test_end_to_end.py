@@ -203,7 +203,7 @@ def test_help_explains_groups_and_keys():
         ("evaluate.py sampler.eta=1.5", "eta=1.5"),
         ("evaluate.py sampler=nope", "Could not find 'sampler/nope'"),
         ("train.py network=nope", "Could not find 'network/nope'"),
-        ("train.py hydra.run.dir=README.md/run", "README.md/run"),
+        ("train.py hydra.run.dir=README.md/run", "another folder to write to"),
         ("train.py resume=nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
         ("train.py trainer.max_steps=-1", "trainer.max_steps=-1"),
     ],

@@ -35,8 +35,10 @@ def read_checkpoint(path: Path) -> SavedBridge:
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}: give checkpoint=PATH of a .ckpt file")
     try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("not whole, or not a file of torch.save")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{path} is not a readable checkpoint ({reason}): give a .ckpt file of train.py"
