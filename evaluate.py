@@ -37,11 +37,11 @@ def build_evaluator(checkpoint: Path, options: str) -> Evaluator:
     load_weights(denoiser, saved)
     device = torch.device(cfg.device or torch.accelerator.current_accelerator(True) or "cpu")
     dataset = instantiate(config.dataset)
-    data = spread(dataset("test"), cfg.num_images)
+    data, train_data = spread(dataset("test"), cfg.num_images), dataset("train")
     return Evaluator(
         denoiser.eval().to(device),
         data,
-        spread(dataset("train"), len(data)),
+        spread(train_data, min(len(data), len(train_data))),
         instantiate(cfg.features),
         cfg.batch_size,
     )

@@ -1,7 +1,7 @@
 """What the short default costs on this machine: python -m benchmarks.laptop.
 
-Trains 150 steps and samples one image at NFE 20, each as its own program, and prints training
-speed, peak memory, and the seconds from typing the command to the finished image.
+Trains 150 steps and samples two images at NFE 20, each as its own program, and prints training
+speed, peak memory, and the seconds from typing the command to the finished images.
 """
 
 import json

@@ -13,7 +13,6 @@ _SPLITS_OF_STAGE = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
     "test": ("test",),
-    "predict": ("test",),
 }
 
 

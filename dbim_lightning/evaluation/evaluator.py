@@ -37,7 +37,7 @@ class Evaluator:
     Args:
         denoiser: in evaluation mode, on its device.
         data: the pairs to evaluate on.
-        train_data: training pairs, as many as `data`, for the reference.
+        train_data: training pairs for the reference, as many as `data` where there are.
         features: image features (B, 3, H, W) uint8 -> (B, d), or None for paired metrics only.
         batch_size: of sampling; changes no number.
     """

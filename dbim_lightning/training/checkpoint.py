@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> SavedBridge:
         UserError: no such file, not a checkpoint, or one of another program.
     """
     if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: give checkpoint=PATH of a .ckpt file")
+        raise UserError(f"no checkpoint at {path}: give the path of a .ckpt file of train.py")
     try:
         if not zipfile.is_zipfile(path):
             raise zipfile.BadZipFile("not whole, or not a file of torch.save")
