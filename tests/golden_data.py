@@ -1,27 +1,49 @@
 """Access to the golden vectors, and the toy network that they were made with."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dbim_lightning.bridge import (
+    BridgeDenoiser,
+    DDBMPreconditioning,
+    I2SBPreconditioning,
+    I2SBSchedule,
+    VESchedule,
+    VPSchedule,
+)
+
 GOLDEN = Path(__file__).parent / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 
 
+SCHEDULES = {"vp": VPSchedule(), "ve": VESchedule(), "i2sb": I2SBSchedule()}
+
+
+@cache
 def load(file: str) -> dict[str, Tensor]:
     """All arrays of one npz file."""
     with np.load(GOLDEN / file) as arrays:
         return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
 
-def vp_cases(
-    *, schedule: str = "vp", sampler: str = "dbim", key: str = "sampler_cases"
-) -> list[dict]:
-    """The sampler cases of one kind."""
-    return [c for c in MANIFEST[key] if c["schedule"] == schedule and c["sampler"] == sampler]
+def fields(file: str, case: str) -> dict[str, Tensor]:
+    """The arrays of one case."""
+    prefix = f"{case}__"
+    return {k.removeprefix(prefix): v for k, v in load(file).items() if k.startswith(prefix)}
+
+
+def denoiser(case: dict, network: nn.Module) -> BridgeDenoiser:
+    """The denoiser of a case, or of a variant of preconditioning or loss."""
+    is_i2sb = case["schedule"] == "i2sb"
+    preconditioning = (
+        I2SBPreconditioning() if is_i2sb else DDBMPreconditioning(cov_xy=case["cov_xy"])
+    )
+    return BridgeDenoiser(network, SCHEDULES[case["schedule"]], preconditioning).eval()
 
 
 class ToyNetwork(nn.Module):

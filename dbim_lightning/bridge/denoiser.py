@@ -47,18 +47,29 @@ class BridgeDenoiser(nn.Module):
         c_noise = scalings.c_noise.float().to(x_t.device, non_blocking=True)
         return c_skip * x_t + c_out * self.network(c_in * x_t, c_noise, x_T, **cond)
 
-    def loss(self, x_0: Tensor, x_T: Tensor, t: Tensor, eps: Tensor, **cond: Tensor) -> BridgeLoss:
+    def loss(
+        self,
+        x_0: Tensor,
+        x_T: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        *,
+        mask: Tensor | None = None,
+        **cond: Tensor,
+    ) -> BridgeLoss:
         """|D(x_t, t, x_T) - x_0|^2 / c_out(t)^2, mean over pixels (DDBM, sec. 4).
 
         Args:
             x_0, x_T: target and source.
             t: times (B,) float64 on the CPU; those beyond t_max count as t_max.
             eps: the standard normal noise in x_t, of the shape of x_0.
+            mask: 1 where the error counts, broadcastable to x_0; the mean is still over all pixels.
             cond: what else the network takes, such as class labels y.
         """
         t = t.clamp(max=self.schedule.t_max)
         a, b, c = (_like(coefficient, x_0) for coefficient in self.schedule.bridge(t))
         scalings = self.preconditioning(self.schedule, t)
         x_0_hat = self._denoise(a * x_T + b * x_0 + c * eps, scalings, x_T, **cond)
-        error = (x_0_hat - x_0).square().mean(dim=(1, 2, 3))
+        error = (x_0_hat - x_0).square()
+        error = (error if mask is None else mask * error).mean(dim=(1, 2, 3))
         return BridgeLoss(error / _like(scalings.c_out, error).flatten() ** 2, error)

@@ -6,6 +6,7 @@ D(x_t, t, x_T) = c_skip x_t + c_out F(c_in x_t, c_noise, x_T)
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from dbim_lightning.bridge.schedules import Schedule
@@ -60,3 +61,12 @@ class DDBMPreconditioning:
             c_in=c_in,
             c_noise=250 * t.log(),
         )
+
+
+class I2SBPreconditioning:
+    """The network predicts the noise on the way from x_0: D = x_t - rho_t F (I2SB, sec. 4)."""
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Scalings:
+        """c_noise is the time in thousandths, as the schedule snaps it."""
+        one = torch.ones_like(t)
+        return Scalings(one, -schedule.rho(t), one, c_noise=1000 * schedule.snap(t))

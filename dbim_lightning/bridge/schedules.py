@@ -72,6 +72,15 @@ class Schedule(ABC):
             c=alpha * rho_bar * rho / rho_T,
         )
 
+    def lambda_(self, t: Tensor) -> Tensor:
+        """lambda_t = log(b_t / c_t), half the log-SNR of x_0 in x_t; it rises as t falls."""
+        _, b, c = self.bridge(t)
+        return (b / c).log()
+
+    def snap(self, t: Tensor) -> Tensor:
+        """The time that this schedule has for t: t itself, unless it is a table."""
+        return t
+
     def uniform_times(self, u: Tensor) -> Tensor:
         """Maps u in [0, 1] to t in [t_min, t_max]."""
         return self.t_min + (self.t_max - self.t_min) * u.double()
@@ -108,3 +117,114 @@ class VPSchedule(Schedule):
     def g2(self, t: Tensor) -> Tensor:
         """beta_min + beta_d t."""
         return self.beta_min + self.beta_d * t
+
+
+class _Driftless(Schedule):
+    """alpha = 1 and f = 0: without noise, nothing moves."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """1."""
+        return torch.ones_like(t)
+
+    def f(self, t: Tensor) -> Tensor:
+        """0."""
+        return torch.zeros_like(t)
+
+
+class VESchedule(_Driftless):
+    """Variance exploding: alpha = 1 and rho = t on [t_min, sigma_max] (DDBM)."""
+
+    def __init__(self, sigma_max: float = 80.0, t_min: float = 0.002):
+        if not 0 < t_min < sigma_max:
+            raise UserError(f"VE schedule with {sigma_max=}, {t_min=}: needs 0 < t_min < sigma_max")
+        self.t_min, self.t_max = t_min, sigma_max
+
+    def rho(self, t: Tensor) -> Tensor:
+        """t."""
+        return t
+
+    def g2(self, t: Tensor) -> Tensor:
+        """2 t."""
+        return 2 * t
+
+
+class BrownianSchedule(_Driftless):
+    """Brownian bridge with the diffusion of I2SB: a + b = 1 and c = 0 at both ends, exactly.
+
+    dx = sqrt(beta(t)) dw on [1e-4, 1], where sqrt(beta) rises linearly from sqrt(beta_min) at t = 0
+    towards sqrt(beta_max) until t = 1/2, and falls as it rose (I2SB, arXiv 2302.05872, sec. 4, in
+    continuous time). beta_min = beta_max is the Brownian bridge of constant diffusion.
+    """
+
+    t_min, t_max = 1e-4, 1.0
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 1.0):
+        _check_betas("Brownian", beta_min, beta_max)
+        self.root, self.slope = beta_min**0.5, beta_max**0.5 - beta_min**0.5
+
+    def _integral(self, t: Tensor) -> Tensor:
+        """The integral of beta from 0 to t <= 1/2."""
+        p, q = self.root, self.slope
+        return p**2 * t + p * q * t**2 + q**2 * t**3 / 3
+
+    def rho(self, t: Tensor) -> Tensor:
+        """The square root of the integral of beta from 0 to t."""
+        half = self._integral(torch.full_like(t, 0.5))
+        rising, falling = self._integral(t), 2 * half - self._integral(1 - t)
+        return torch.where(t <= 0.5, rising, falling).sqrt()
+
+    def rho_bar(self, t: Tensor) -> Tensor:
+        """rho_{1-t}, by symmetry."""
+        return self.rho(1 - t)
+
+    def g2(self, t: Tensor) -> Tensor:
+        """beta(t)."""
+        return (self.root + self.slope * torch.minimum(t, 1 - t)) ** 2
+
+
+class I2SBSchedule(_Driftless):
+    """The variant of I2SB that the published DBIM weights were trained with: a table of n steps.
+
+    It is no exact bridge: the step at t counts both in rho_t and in rho_bar_t, so that a + b goes
+    up to 1.0018 and c is 0.01 at both ends. `BrownianSchedule` is the exact one. Times are rounded
+    to the nearest k / (n - 1), in float32 and ties to even, as in the published code.
+    """
+
+    t_min, t_max = 1e-4, 1.0
+
+    def __init__(self, n_timestep: int = 1000, beta_min: float = 0.1, beta_max: float = 1.0):
+        if n_timestep < 4 or n_timestep % 2:
+            raise UserError(f"I2SB schedule with {n_timestep=}: use an even number from 4")
+        _check_betas("I2SB", beta_min, beta_max)
+        ends = (beta_min / n_timestep) ** 0.5, (beta_max / n_timestep) ** 0.5
+        rising = torch.linspace(*ends, n_timestep, dtype=torch.float64)[: n_timestep // 2] ** 2
+        self.n_timestep, self.beta = n_timestep, torch.cat([rising, rising.flip(0)])
+        self.std_fwd = self.beta.cumsum(0).sqrt()
+        self.std_bwd = self.beta.flip(0).cumsum(0).sqrt().flip(0)
+
+    def index(self, t: Tensor) -> Tensor:
+        """k = round((n - 1) t), int64."""
+        return (t.float() * (self.n_timestep - 1)).round().long()
+
+    def snap(self, t: Tensor) -> Tensor:
+        """The k-th of n equal steps from t_min to t_max."""
+        return self.uniform_times(self.index(t) / (self.n_timestep - 1))
+
+    def rho(self, t: Tensor) -> Tensor:
+        """sqrt(beta_0 + ... + beta_k)."""
+        return self.std_fwd[self.index(t)]
+
+    def rho_bar(self, t: Tensor) -> Tensor:
+        """sqrt(beta_k + ... + beta_{n-1})."""
+        return self.std_bwd[self.index(t)]
+
+    def g2(self, t: Tensor) -> Tensor:
+        """(n - 1) beta_k, the variance per unit of time."""
+        return (self.n_timestep - 1) * self.beta[self.index(t)]
+
+
+def _check_betas(name: str, beta_min: float, beta_max: float) -> None:
+    if not 0 < beta_min <= beta_max:
+        raise UserError(
+            f"{name} schedule with {beta_min=}, {beta_max=}: needs 0 < beta_min <= beta_max"
+        )
