@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,17 @@ def openmoji_root() -> Path:
     root = Path(__file__).parents[1] / "data" / "openmoji"
     OpenMoji("test", root=root)
     return root
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Counts the golden cases by kind: tests that recorded the property "golden"."""
+    counts = Counter(
+        (dict(report.user_properties)["golden"], outcome)
+        for outcome in ("passed", "failed", "xfailed", "xpassed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if "golden" in dict(report.user_properties)
+    )
+    if counts:
+        terminalreporter.section("golden vectors")
+    for (kind, outcome), count in sorted(counts.items()):
+        terminalreporter.write_line(f"{kind:26} {count:4} {outcome}")

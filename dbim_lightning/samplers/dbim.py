@@ -1,14 +1,26 @@
 """Diffusion bridge implicit models (DBIM, arXiv 2405.15885)."""
 
-from collections.abc import Callable
+from collections import deque
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dbim_lightning.bridge.schedules import Schedule
 from dbim_lightning.errors import UserError
-from dbim_lightning.samplers import grids
+from dbim_lightning.samplers.estimator import Estimator
+from dbim_lightning.samplers.grids import Grid, Uniform, falling_times
 from dbim_lightning.samplers.sampler import Denoise, Noise, OnStep
+
+
+class Step(NamedTuple):
+    """x_t = k x_s + k_T x_T + weights . (x_0_hat at s, at the time before, ...) + omega eps."""
+
+    s: float
+    k: float
+    k_T: float
+    weights: list[float]
+    omega: float
 
 
 class DBIM:
@@ -20,22 +32,29 @@ class DBIM:
     Args:
         nfe: number of function evaluations, at least 2.
         eta: stochasticity in [0, 1]; 0 is deterministic, 1 the Markovian bridge.
+        order: 1, or at eta = 0 also 2 or 3: multistep, first order in the first and last step.
         clip_denoised: clamp every estimate of x_0 to [-1, 1].
-        grid: (schedule, nfe - 1) -> the nfe times of the states.
+        grid: places the nfe times of the states, from t_max - 1e-3 to t_min.
     """
 
     def __init__(
         self,
         nfe: int,
         eta: float = 0.0,
+        order: int = 1,
         clip_denoised: bool = True,
-        grid: Callable[[Schedule, int], Tensor] = grids.uniform,
+        grid: Grid = Uniform(),  # noqa: B008 - frozen
     ):
         if not isinstance(nfe, int) or nfe < 2:
             raise UserError(f"nfe={nfe}: use a whole number from 2, one call boots and one steps")
         if not 0 <= eta <= 1:
             raise UserError(f"eta={eta}: use a value in [0, 1]")
-        self.nfe, self.eta, self.clip_denoised, self.grid = nfe, eta, clip_denoised, grid
+        if order not in (1, 2, 3):
+            raise UserError(f"order={order}: use 1, 2 or 3")
+        if eta > 0 and order > 1:
+            raise UserError(f"eta={eta} with order={order}: noise needs order=1")
+        self.nfe, self.eta, self.order = nfe, eta, order
+        self.clip_denoised, self.grid = clip_denoised, grid
 
     @torch.no_grad()
     def sample(
@@ -50,38 +69,75 @@ class DBIM:
         **cond: Tensor,
     ) -> Tensor:
         """See `Sampler.sample`; returns the state at t_min, clamped to [-1, 1]."""
-
-        def estimate(x: Tensor, t: float) -> Tensor:
-            x_0 = denoise(x, torch.full((len(x),), t, dtype=torch.float64), x_T, **cond)
-            x_0 = x_0.clamp(-1, 1) if self.clip_denoised else x_0
-            return x_0 if mask is None else mask * x_0 + (1 - mask) * x_T
-
-        t = self.grid(schedule, self.nfe - 1)
-        x_0 = estimate(x_T, schedule.t_max)
-        a, b, c = (coefficient[0].item() for coefficient in schedule.bridge(t))
-        x = (a * x_T).add_(x_0, alpha=b).add_(noise(x_T), alpha=c)
-        for step, (k, k_0, k_T, omega) in enumerate(self.coefficients(schedule, t)):
+        times = falling_times(self.grid, schedule, schedule.t_max - 1e-3, self.nfe - 1)
+        steps = self.steps(schedule, times)
+        estimate = Estimator(denoise, x_T, self.nfe, clip=self.clip_denoised, mask=mask, cond=cond)
+        eps, x_0 = noise(x_T), estimate(x_T, schedule.t_max)
+        a, b, c = (coefficient.item() for coefficient in schedule.bridge(times[0]))
+        x = (a * x_T).add_(x_0, alpha=b).add_(eps, alpha=c)
+        estimates: deque[Tensor] = deque(maxlen=self.order)
+        for step, (s, k, k_T, weights, omega) in enumerate(steps):
             if on_step:
-                on_step(step, t[step].item(), x, x_0)
-            x_0 = estimate(x, t[step].item())
-            x = (k * x).add_(x_0, alpha=k_0).add_(x_T, alpha=k_T)
+                on_step(step, s, x, x_0)
+            x_0 = estimate(x, s)
+            estimates.appendleft(x_0)
+            x = (k * x).add_(x_T, alpha=k_T)
+            for weight, earlier in zip(weights, estimates, strict=False):
+                x.add_(earlier, alpha=weight)
             if omega > 0:
                 x.add_(noise(x), alpha=omega)
         if on_step:
-            on_step(self.nfe - 1, t[-1].item(), x, x_0)
+            on_step(self.nfe - 1, times[-1].item(), x, x_0)
+        estimate.check()
         return x.clamp(-1, 1)
 
-    def coefficients(self, schedule: Schedule, times: Tensor) -> list[tuple[float, ...]]:
-        """(k, k_0, k_T, omega) of each step s -> t: x_t = k x_s + k_0 x_0 + k_T x_T + omega eps.
+    def steps(self, schedule: Schedule, times: Tensor) -> list[Step]:
+        """The coefficients of each step s -> t between falling times, in float64.
 
         omega = eta alpha_t rho_t sqrt(1 - rho_t^2 / rho_s^2), k = sqrt(c_t^2 - omega^2) / c_s,
-        k_0 = b_t - k b_s, k_T = a_t - k a_s (DBIM, sec. 3). The last step adds no noise.
+        k_T = a_t - k a_s, and at order 1 the weight of x_0_hat is b_t - k b_s (DBIM, sec. 3).
+        The last step adds no noise, though it removes the variance.
+
+        Raises:
+            UserError: two times that are the same one to the schedule.
         """
+        if not (schedule.snap(times).diff() < 0).all():
+            raise UserError(
+                f"nfe={self.nfe} with {self.grid}: two times fall on one index of the "
+                f"{type(schedule).__name__}: use fewer NFE, or the uniform grid"
+            )
         (a_s, b_s, c_s), (a_t, b_t, c_t) = schedule.bridge(times[:-1]), schedule.bridge(times[1:])
         rho, sigma = schedule.rho(times), schedule.alpha(times) * schedule.rho(times)
         omega = self.eta * sigma[1:] * (1 - rho[1:] ** 2 / rho[:-1] ** 2).sqrt()
         k = (c_t**2 - omega**2).sqrt() / c_s
         omega[-1] = 0
-        return list(
-            zip(*(v.tolist() for v in (k, b_t - k * b_s, a_t - k * a_s, omega)), strict=True)
-        )
+        weights = [[weight] for weight in (b_t - k * b_s).tolist()]
+        h = schedule.lambda_(times).diff()
+        for i in range(1, len(weights) - 1):
+            if (order := min(self.order, i + 1)) > 1:
+                weights[i] = (b_t[i] * multistep(h[i - order + 1 : i + 1])).tolist()
+        columns = (times[:-1].tolist(), k.tolist(), (a_t - k * a_s).tolist(), weights)
+        return [Step(*step) for step in zip(*columns, omega.tolist(), strict=True)]
+
+
+def multistep(h: Tensor) -> Tensor:
+    """Weights of x_0_hat at s, u_1(, u_2) in the step s -> t, for steps h of lambda (DBIM, app. B).
+
+    The integral of e^(lambda - lambda_t) x_0_hat, with x_0_hat the Taylor polynomial at s whose
+    derivatives D1, D2 are finite differences.
+
+    Args:
+        h: (2,) or (3,), the steps (u_2 -> u_1,) u_1 -> s, s -> t.
+    """
+    decay, n = torch.exp(-h[-1]), len(h)
+    phi_1, phi_2 = 1 - decay, decay + h[-1] - 1
+    phi_3 = h[-1] ** 2 / 2 - phi_2
+    x = torch.eye(n, dtype=h.dtype)
+    slope_1 = (x[0] - x[1]) / h[-2]
+    if n == 2:
+        return phi_1 * x[0] + phi_2 * slope_1
+    h_1, h_2 = h[1], h[0]
+    slope_2 = (x[1] - x[2]) / h_2
+    D1 = ((2 * h_1 + h_2) * slope_1 - h_1 * slope_2) / (h_1 + h_2)
+    D2 = 2 * (slope_1 - slope_2) / (h_1 + h_2)
+    return phi_1 * x[0] + phi_2 * D1 + phi_3 * D2

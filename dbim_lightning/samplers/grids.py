@@ -1,11 +1,92 @@
-"""Time grids: (schedule, number of steps n) -> n + 1 falling times, float64."""
+"""Time grids: where a sampler calls the network.
+
+A grid maps (schedule, start, n) to n + 1 falling times (float64, on the CPU) from start to t_min.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dbim_lightning.bridge.schedules import Schedule
+from dbim_lightning.errors import UserError
 
 
-def uniform(schedule: Schedule, n: int) -> Tensor:
-    """Equal steps from t_max - 1e-3 down to t_min, the published grid of DBIM."""
-    return torch.linspace(schedule.t_max - 1e-3, schedule.t_min, n + 1, dtype=torch.float64)
+class Grid(Protocol):
+    """Places the n + 1 times of n steps."""
+
+    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Equal steps of time, as published with DBIM."""
+
+    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
+        return torch.linspace(start, schedule.t_min, n + 1, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Power:
+    """Equal steps of t^(1/rho), finer towards t_min (EDM, arXiv 2206.00364, eq. 5).
+
+    Args:
+        rho: positive; 1 is uniform, 7 as published with DDBM.
+    """
+
+    rho: float = 7.0
+
+    def __post_init__(self):
+        if not self.rho > 0:
+            raise UserError(f"rho={self.rho} of the power grid: use a positive number, such as 7")
+
+    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
+        ends = start ** (1 / self.rho), schedule.t_min ** (1 / self.rho)
+        return torch.linspace(*ends, n + 1, dtype=torch.float64) ** self.rho
+
+
+@dataclass(frozen=True)
+class UniformLambda:
+    """Equal steps of lambda_t = log(b_t / c_t)."""
+
+    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
+        ends = torch.tensor([start, schedule.t_min], dtype=torch.float64)
+        wanted = torch.linspace(*schedule.lambda_(ends).tolist(), n + 1, dtype=torch.float64)
+        below, above = ends[1].repeat(n + 1), ends[0].repeat(n + 1)
+        for _ in range(64):
+            middle = (below + above) / 2
+            is_late = schedule.lambda_(middle) > wanted
+            below, above = middle.where(is_late, below), above.where(is_late, middle)
+        times = (below + above) / 2
+        times[[0, -1]] = ends[: n + 1]
+        return times
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Times given one by one, falling; they take the place of start and t_min, too."""
+
+    times: Sequence[float]
+
+    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
+        return torch.tensor(self.times, dtype=torch.float64)
+
+
+def falling_times(grid: Grid, schedule: Schedule, start: float, n: int) -> Tensor:
+    """The n + 1 times of a grid, checked.
+
+    Raises:
+        UserError: another number of times, or times that do not fall from below t_max to t_min.
+    """
+    times = grid(schedule, start, n)
+    if len(times) != n + 1:
+        raise UserError(f"{grid} has {len(times)} times, but the NFE asks for {n + 1}: change one")
+    t_min = schedule.t_min * (1 - 1e-5)  # times that went through float32 are welcome
+    if not (times[0] < schedule.t_max and times[-1] >= t_min and (times.diff() < 0).all()):
+        raise UserError(
+            f"{grid}: times must fall, from below t_max={schedule.t_max:g} to not below "
+            f"t_min={schedule.t_min:g} of the schedule"
+        )
+    return times

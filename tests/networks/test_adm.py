@@ -21,7 +21,8 @@ def test_state_dict_keys_and_shapes_are_the_published_ones(golden):
 
 
 @torch.no_grad()
-def test_output_and_activations_equal_published_ones(golden):
+def test_output_and_activations_equal_published_ones(golden, record_property):
+    record_property("golden", "networks")
     spec, network, arrays = golden
     network.load_state_dict(
         {k.removeprefix("param__"): v for k, v in arrays.items() if k.startswith("param__")}

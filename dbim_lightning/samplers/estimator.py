@@ -1,0 +1,81 @@
+"""The estimate of x_0 as every sampler uses it, and the checks that all of them owe."""
+
+import torch
+from torch import Tensor
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.samplers.sampler import Denoise
+
+
+class Estimator:
+    """x_0_hat = D(x_t, t, x_T): clipped, x_T's own where the mask says so, watched for NaN.
+
+    Nothing is read back from the device between construction and `check`.
+
+    Args:
+        denoise, x_T, mask, cond: as `Sampler.sample` takes them.
+        calls: how many there will be.
+        clip: clamp estimates to [-1, 1].
+
+    Raises:
+        UserError: x_T outside [-1, 1] or not finite, or a mask of another shape.
+    """
+
+    def __init__(
+        self,
+        denoise: Denoise,
+        x_T: Tensor,
+        calls: int,
+        *,
+        clip: bool,
+        mask: Tensor | None,
+        cond: dict[str, Tensor],
+    ):
+        _check_source(x_T)
+        self._denoise, self._x_T, self._clip, self._cond = denoise, x_T, clip, cond
+        self._mask = None if mask is None else _mask_like(mask, x_T)
+        self._known = None if mask is None else (1 - self._mask) * x_T
+        self._call, self._times = 0, [0.0] * calls
+        self._sums = torch.zeros(calls, device=x_T.device)
+
+    def __call__(self, x: Tensor, t: float) -> Tensor:
+        """Estimates x_0 from x at time t."""
+        times = torch.full((len(x),), t, dtype=torch.float64)
+        x_0 = self._denoise(x, times, self._x_T, **self._cond).to(x.dtype)
+        self._times[self._call] = t
+        self._sums[self._call] = x_0.sum(dtype=torch.float32)
+        self._call += 1
+        x_0 = x_0.clamp(-1, 1) if self._clip else x_0
+        return x_0 if self._mask is None else self._known + self._mask * x_0
+
+    def check(self) -> None:
+        """Raises a UserError if an estimate was not finite, which it names."""
+        bad = (~self._sums.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise UserError(
+                f"the denoiser returned NaN or infinite values in step {bad[0] + 1} of "
+                f"{len(self._times)} (network calls), at t={self._times[bad[0]]:.6g}: look at its "
+                "weights, and use float32 if it runs in half precision"
+            )
+
+
+def _check_source(x_T: Tensor) -> None:
+    low, high = x_T.aminmax()
+    if not (x_T.is_floating_point() and low >= -1.001 and high <= 1.001):
+        raise UserError(
+            f"x_T: {x_T.dtype} from {low:.4g} to {high:.4g}, but sources are finite floating-point "
+            "images in [-1, 1]: take x / 127.5 - 1 of 8-bit images, and clamp what overshoots"
+        )
+
+
+def _mask_like(mask: Tensor, x_T: Tensor) -> Tensor:
+    try:
+        fits = torch.broadcast_shapes(mask.shape, x_T.shape) == x_T.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise UserError(
+            f"mask of shape {tuple(mask.shape)} for images of {tuple(x_T.shape)}: "
+            f"use {(len(x_T), 1, *x_T.shape[2:])}, with 1 in the hole"
+        )
+    return mask.to(x_T)

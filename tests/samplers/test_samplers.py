@@ -1,0 +1,303 @@
+"""What samplers, their noise and their grids promise, beyond the published numbers."""
+
+import logging
+from itertools import pairwise
+
+import pytest
+import torch
+from golden_data import SCHEDULES, ToyNetwork
+
+from dbim_lightning.bridge import BridgeDenoiser, BrownianSchedule, DDBMPreconditioning, VPSchedule
+from dbim_lightning.errors import UserError
+from dbim_lightning.samplers import (
+    DBIM,
+    DDBM,
+    ImageNoise,
+    Listed,
+    Power,
+    Uniform,
+    UniformLambda,
+)
+
+SCHEDULE = VPSchedule()
+DENOISER = BridgeDenoiser(ToyNetwork(), SCHEDULE, DDBMPreconditioning())
+SOURCES = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+SAMPLERS = [DBIM(5), DBIM(5, eta=0.5), DBIM(5, eta=1.0), DBIM(6, order=3), DDBM(8)]
+ALL_SCHEDULES = SCHEDULES | {"brownian": BrownianSchedule()}
+
+
+def sample(indices, seed=0, sampler=SAMPLERS[1], **options):
+    noise = ImageNoise(seed, indices)
+    return sampler.sample(DENOISER, SCHEDULE, SOURCES[indices], noise, **options)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=["eta0", "eta0.5", "eta1", "order3", "ddbm"])
+def test_sample_depends_on_image_not_on_batch(sampler):
+    together = sample([0, 1, 2, 3, 4, 5, 6], sampler=sampler)
+    apart = sample([5, 2], sampler=sampler)
+    torch.testing.assert_close(apart, together[[5, 2]], rtol=0, atol=0)
+    assert (sample([5, 2], seed=1, sampler=sampler) - apart).abs().mean() > 1e-3
+
+
+def test_seed_changes_sample_and_is_reproducible():
+    assert torch.equal(sample([1, 2], seed=3), sample([1, 2], seed=3))
+    assert (sample([1, 2], seed=3) - sample([1, 2], seed=4)).abs().mean() > 1e-3
+
+
+def test_noise_is_standard_normal_and_differs_between_images_and_draws():
+    noise = ImageNoise(0, range(4))
+    x = torch.empty(4, 3, 64, 64)
+    draws = torch.stack([noise(x), noise(x)]).flatten(2).flatten(0, 1)
+    assert draws.mean().abs() < 4 / draws.numel() ** 0.5
+    assert (draws.corrcoef() - torch.eye(8)).abs().max() < 5 / draws.shape[1] ** 0.5
+    assert (draws.std(dim=1) - 1).abs().max() < 0.05
+
+
+def test_noise_for_another_batch_size_is_refused():
+    with pytest.raises(UserError, match=r"2 image indices.* 3 images"):
+        ImageNoise(0, [0, 1])(torch.empty(3, 1, 1, 1))
+
+
+def test_eta_0_draws_booting_noise_only():
+    draws = []
+
+    def noise(x):
+        draws.append(torch.randn_like(x))
+        return draws[-1]
+
+    DBIM(6, eta=0).sample(DENOISER, SCHEDULE, SOURCES, noise)
+    assert len(draws) == 1
+    DBIM(6, eta=1).sample(DENOISER, SCHEDULE, SOURCES, noise)
+    assert len(draws) == 1 + 5  # boot, and four of the five steps
+
+
+@pytest.mark.parametrize("name", ALL_SCHEDULES)
+@pytest.mark.parametrize("sampler", [DBIM(5, eta=1), DBIM(5, order=3)], ids=["eta1", "order3"])
+def test_perfect_denoiser_gives_its_answer_up_to_the_noise_at_t_min(name, sampler):
+    schedule, x_0 = ALL_SCHEDULES[name], SOURCES.flip(0)
+    out = sampler.sample(lambda x, t, x_T: x_0, schedule, SOURCES, ImageNoise(0, range(7)))
+    c_min = schedule.bridge(torch.tensor(schedule.t_min, dtype=torch.float64)).c
+    assert (out - x_0).abs().max() < 6 * c_min
+
+
+@pytest.mark.parametrize("name", ALL_SCHEDULES)
+def test_ddbm_with_a_perfect_denoiser_comes_closer_with_nfe(name):
+    schedule, x_0 = ALL_SCHEDULES[name], SOURCES.flip(0)
+    few, many = (
+        DDBM(nfe).sample(lambda x, t, x_T: x_0, schedule, SOURCES, ImageNoise(0, range(7)))
+        for nfe in (8, 50)
+    )
+    c_min = schedule.bridge(torch.tensor(schedule.t_min, dtype=torch.float64)).c
+    assert (many - x_0).abs().mean() < c_min
+    assert (many - x_0).abs().mean() < (few - x_0).abs().mean()
+
+
+@pytest.mark.parametrize("sampler", [DBIM(5), DDBM(5)], ids=["dbim", "ddbm"])
+def test_known_region_of_every_estimate_is_the_source(sampler):
+    mask = torch.zeros(7, 1, 8, 8, dtype=torch.bool)
+    mask[..., :4] = True
+    seen = []
+    sample(list(range(7)), sampler=sampler, mask=mask, on_step=lambda *state: seen.append(state))
+    for _, _, x, x_0 in seen:
+        assert x.dtype == torch.float32
+        torch.testing.assert_close(x_0[..., 4:], SOURCES[..., 4:], rtol=0, atol=0)
+        assert (x_0[..., :4] - SOURCES[..., :4]).abs().mean() > 0.01
+
+
+def test_trajectory_of_dbim_is_its_grid_and_ends_in_the_sample():
+    seen = []
+    out = sample([0, 1], on_step=lambda *state: seen.append(state))
+    steps, times, states, _ = zip(*seen, strict=True)
+    assert steps == (0, 1, 2, 3, 4)
+    assert times == tuple(Uniform()(SCHEDULE, 0.999, 4).tolist())
+    assert torch.equal(states[-1].clamp(-1, 1), out)
+    for earlier, later in pairwise(states):
+        assert (earlier - later).abs().mean() > 1e-3  # each its own tensor, never overwritten
+
+
+def test_trajectory_of_ddbm_has_two_states_a_step_and_ends_at_0():
+    seen = []
+    out = sample([0, 1], sampler=DDBM(8), on_step=lambda *state: seen.append(state))
+    steps, times, states, _ = zip(*seen, strict=True)
+    assert steps == (0, 1, 2, 3, 4, 5)
+    assert list(times) == sorted(times, reverse=True)
+    assert times[-1] == 0
+    assert torch.equal(states[-1].clamp(-1, 1), out)
+
+
+@pytest.mark.parametrize("sampler", [DBIM(6, eta=0.5), DBIM(6, order=3), DDBM(8), DDBM(7, 0.0)])
+def test_denoiser_is_called_nfe_times(sampler):
+    calls = []
+
+    def denoise(x, t, x_T):
+        calls.append(t)
+        return DENOISER(x, t, x_T)
+
+    sampler.sample(denoise, SCHEDULE, SOURCES, ImageNoise(0, range(7)))
+    assert len(calls) == sampler.nfe
+
+
+@pytest.mark.parametrize(
+    ("asked", "churn", "made"),
+    [
+        *[(2, 0.33, 2), (3, 0.33, 2), (4, 0.33, 5), (10, 0.33, 11), (11, 0.33, 11)],
+        *[(20, 0.33, 20), (50, 0.33, 50), (100, 0.33, 101), (119, 0.33, 119)],
+        *[(1, 0.0, 1), (4, 0.0, 3), (13, 0.0, 13)],
+    ],
+)
+def test_ddbm_makes_the_nearest_nfe_and_says_so_once(asked, churn, made, caplog):
+    with caplog.at_level(logging.WARNING):
+        sampler = DDBM(asked, churn)
+    assert sampler.nfe == made
+    assert len(caplog.records) == (asked != made)
+    assert all(f"nfe={asked}" in m and str(made) in m for m in caplog.messages)
+
+
+def test_order_2_and_3_equal_eta_0_where_they_have_no_room():
+    for nfe in (2, 3):
+        plain = sample([0, 1], sampler=DBIM(nfe))
+        for order in (2, 3):
+            assert torch.equal(sample([0, 1], sampler=DBIM(nfe, order=order)), plain)
+    assert not torch.equal(
+        sample([0, 1], sampler=DBIM(4, order=2)), sample([0, 1], sampler=DBIM(4))
+    )
+
+
+@pytest.mark.parametrize("name", ALL_SCHEDULES)
+@pytest.mark.parametrize("grid", [Uniform(), Power(7), Power(2), UniformLambda()], ids=repr)
+def test_grids_fall_from_start_to_t_min(name, grid):
+    schedule = ALL_SCHEDULES[name]
+    start = schedule.t_max - 1e-3
+    times = grid(schedule, start, 10)
+    assert times.shape == (11,)
+    assert (times.diff() < 0).all()
+    ends = torch.tensor([start, schedule.t_min], dtype=torch.float64)
+    torch.testing.assert_close(times[[0, -1]], ends, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", ["vp", "ve", "brownian"])
+def test_lambda_grid_has_equal_steps_of_lambda(name):
+    schedule = ALL_SCHEDULES[name]
+    steps = schedule.lambda_(UniformLambda()(schedule, schedule.t_max - 1e-3, 20)).diff()
+    torch.testing.assert_close(steps, steps.mean().expand(20), rtol=1e-5, atol=0)
+
+
+def test_exact_brownian_bridge_sums_to_one_and_the_published_table_does_not():
+    t = torch.linspace(1e-4, 1, 101, dtype=torch.float64)
+    a, b, c = BrownianSchedule().bridge(t)
+    torch.testing.assert_close(a + b, torch.ones_like(t), rtol=0, atol=1e-15)
+    assert c[-1] == 0
+    a, b, _ = SCHEDULES["i2sb"].bridge(t)
+    assert 1.001 < (a + b).max() < 1.002
+    torch.testing.assert_close(
+        BrownianSchedule().rho(t), SCHEDULES["i2sb"].rho(t), rtol=0, atol=0.01
+    )
+
+
+def test_brownian_bridge_of_constant_diffusion_is_the_textbook_one():
+    schedule, t = BrownianSchedule(0.25, 0.25), torch.linspace(1e-4, 1, 11, dtype=torch.float64)
+    a, b, c = schedule.bridge(t)
+    torch.testing.assert_close(a, t)
+    torch.testing.assert_close(b, 1 - t)
+    torch.testing.assert_close(c, (0.25 * t * (1 - t)).sqrt())
+
+
+@pytest.mark.parametrize("name", ["vp", "ve", "brownian"])
+def test_drift_and_diffusion_belong_to_alpha_and_rho(name):
+    """f = d log alpha / dt and g^2 = alpha^2 d rho^2 / dt."""
+    schedule = ALL_SCHEDULES[name]
+    t = schedule.t_max * torch.tensor([0.1, 0.3, 0.7, 0.9], dtype=torch.float64)
+    t.requires_grad_()
+    (f,) = torch.autograd.grad(schedule.alpha(t).log().sum() + 0 * t.sum(), t)
+    (d_rho2,) = torch.autograd.grad(schedule.rho(t).square().sum(), t)
+    torch.testing.assert_close(schedule.f(t), f)
+    torch.testing.assert_close(schedule.g2(t), schedule.alpha(t) ** 2 * d_rho2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DBIM(1), r"nfe=1: .*from 2"),
+        (lambda: DBIM(2.5), r"nfe=2.5"),
+        (lambda: DBIM(5, eta=1.1), r"eta=1.1: .*\[0, 1\]"),
+        (lambda: DBIM(5, eta=-0.1), r"eta=-0.1"),
+        (lambda: DBIM(5, order=4), r"order=4: .*1, 2 or 3"),
+        (lambda: DBIM(5, order=0), r"order=0"),
+        (lambda: DBIM(5, eta=0.5, order=2), r"eta=0.5 with order=2: .*order=1"),
+        (lambda: DDBM(1), r"nfe=1: .*from 2"),
+        (lambda: DDBM(0, 0.0), r"nfe=0: .*from 1"),
+        (lambda: DDBM(5, 1.0), r"churn_step_ratio=1.0: .*\[0, 1\)"),
+        (lambda: Power(0), r"rho=0"),
+    ],
+)
+def test_bad_options_are_named(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+BAD_NAN = SOURCES.clone()
+BAD_NAN[3, 1, 2, 2] = torch.nan
+BAD_INPUT = [
+    ({"x_T": SOURCES * 3}, r"x_T: .* from -3 to .*\[-1, 1\].*127.5"),
+    ({"x_T": BAD_NAN}, r"x_T: .*nan"),
+    ({"x_T": (SOURCES * 127 + 128).byte()}, r"x_T: torch.uint8"),
+    ({"mask": torch.ones(7, 1, 4, 4)}, r"mask of shape \(7, 1, 4, 4\).*\(7, 1, 8, 8\)"),
+    ({"mask": torch.ones(7, 5, 8, 8)}, r"mask of shape \(7, 5, 8, 8\)"),
+    ({"noise": ImageNoise(0, range(4))}, r"4 image indices.* 7 images"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_INPUT)
+@pytest.mark.parametrize("sampler", [DBIM(5), DDBM(5)], ids=["dbim", "ddbm"])
+def test_bad_input_is_named_before_any_network_call(sampler, change, message):
+    def denoise(*args):
+        raise AssertionError("called")
+
+    good = {"x_T": SOURCES, "noise": ImageNoise(0, range(7)), "mask": None}
+    with pytest.raises(UserError, match=message):
+        sampler.sample(denoise, SCHEDULE, **(good | change))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("sampler", [DBIM(5, eta=1), DDBM(8)], ids=["dbim", "ddbm"])
+def test_bad_estimate_is_named_with_its_step_and_time(sampler, bad):
+    times = []
+
+    def denoise(x, t, x_T):
+        times.append(t[0].item())
+        x_0 = x_T.clone()
+        if len(times) == 3:
+            x_0[5, 0, 0, 0] = bad
+        return x_0
+
+    with pytest.raises(UserError) as error:
+        sampler.sample(denoise, SCHEDULE, SOURCES, ImageNoise(0, range(7)))
+    assert f"step 3 of {sampler.nfe}" in str(error.value)
+    assert f"t={times[2]:.6g}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (DBIM(5, grid=Listed([0.9, 0.5, 1e-4])), "has 3 times.* 5"),
+        (DBIM(3, grid=Listed([0.9, 0.95, 1e-4])), "must fall"),
+        (DBIM(3, grid=Listed([1.0, 0.5, 1e-4])), "below t_max=1"),
+        (DBIM(3, grid=Listed([0.9, 0.5, 0.0])), "t_min=0.0001"),
+        (DDBM(5, grid=Listed([0.9, 0.5, 1e-4])), "has 3 times.* 2"),
+    ],
+)
+def test_bad_grids_are_named(sampler, message):
+    with pytest.raises(UserError, match=message):
+        sampler.sample(DENOISER, SCHEDULE, SOURCES, ImageNoise(0, range(7)))
+
+
+def test_i2sb_grid_that_is_too_fine_is_refused():
+    schedule, x_T = SCHEDULES["i2sb"], SOURCES[:1]
+    for fine in (DBIM(1100), DBIM(20, grid=Power(7)), DBIM(1000, order=2)):
+        with pytest.raises(
+            UserError, match=r"nfe=\d+ .* one index of the I2SBSchedule.* fewer NFE"
+        ):
+            fine.sample(lambda x, t, x_T: x_T, schedule, x_T, ImageNoise(0, [0]))
+    fine_enough = DBIM(500, order=3)
+    out = fine_enough.sample(lambda x, t, x_T: x_T, schedule, x_T, ImageNoise(0, [0]))
+    assert out.isfinite().all()
