@@ -52,15 +52,10 @@ class UniformLambda:
     """Equal steps of lambda_t = log(b_t / c_t)."""
 
     def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
-        ends = torch.tensor([start, schedule.t_min], dtype=torch.float64)
-        wanted = torch.linspace(*schedule.lambda_(ends).tolist(), n + 1, dtype=torch.float64)
-        below, above = ends[1].repeat(n + 1), ends[0].repeat(n + 1)
-        for _ in range(64):
-            middle = (below + above) / 2
-            is_late = schedule.lambda_(middle) > wanted
-            below, above = middle.where(is_late, below), above.where(is_late, middle)
-        times = (below + above) / 2
-        times[[0, -1]] = ends[: n + 1]
+        ends = schedule.lambda_(torch.tensor([start, schedule.t_min], dtype=torch.float64))
+        times = times_at(torch.linspace(*ends.tolist(), n + 1, dtype=torch.float64), schedule)
+        times[-1] = schedule.t_min
+        times[0] = start
         return times
 
 
@@ -72,6 +67,17 @@ class Listed:
 
     def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
         return torch.tensor(self.times, dtype=torch.float64)
+
+
+def times_at(lambdas: Tensor, schedule: Schedule) -> Tensor:
+    """The times in [t_min, t_max] of given lambda_t, by bisection."""
+    below = torch.full_like(lambdas, schedule.t_min)
+    above = torch.full_like(lambdas, schedule.t_max)
+    for _ in range(64):
+        middle = (below + above) / 2
+        is_early = schedule.lambda_(middle) > lambdas
+        below, above = middle.where(is_early, below), above.where(is_early, middle)
+    return middle
 
 
 def falling_times(grid: Grid, schedule: Schedule, start: float, n: int) -> Tensor:
