@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import one_line_errors
 from dbim_lightning.evaluation import Evaluator, report, sheets, spread
+from dbim_lightning.evaluation.rows import describe
 from dbim_lightning.training.checkpoint import load_weights, newest_checkpoint, read_checkpoint
 
 instantiate = partial(hydra_instantiate, _convert_="all")
@@ -47,17 +48,15 @@ def build_evaluator(checkpoint: Path, options: str) -> Evaluator:
     )
 
 
-def evaluate(cfg: DictConfig, folder: Path, sampler_name: str) -> dict[str, Any]:
+def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str, Any]:
     """Writes results.json and the pictures of one job into `folder`; returns the row."""
     sampler = instantiate(cfg.sampler, nfe=cfg.nfe)
     checkpoint = Path(cfg.checkpoint) if cfg.checkpoint else newest_checkpoint(Path(cfg.runs))
     print(f"Evaluating {checkpoint}")
     options = OmegaConf.masked_copy(cfg, ["device", "num_images", "features", "batch_size"])
     evaluator = build_evaluator(checkpoint, OmegaConf.to_yaml(options))
-    settings = OmegaConf.to_container(cfg.sampler)
-    settings.pop("_target_")
-    row = {"sampler": sampler_name, "nfe": cfg.nfe, **settings, "seed": cfg.seed}
-    row |= {"checkpoint": str(checkpoint), **evaluator.run(sampler, cfg.seed)}
+    row = {**describe(OmegaConf.to_container(cfg.sampler), choices), "nfe": cfg.nfe}
+    row |= {"seed": cfg.seed, "checkpoint": str(checkpoint), **evaluator.run(sampler, cfg.seed)}
     (folder / "results.json").write_text(json.dumps(row, indent=1))
     sheets.save_job_sheet(folder, evaluator.preview(sampler, [cfg.seed + i for i in range(3)]))
     return row
@@ -83,7 +82,7 @@ class Summary(Callback):
 def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     folder = Path(os.path.relpath(job.runtime.output_dir))
-    row = evaluate(cfg, folder, job.runtime.choices["sampler"])
+    row = evaluate(cfg, folder, job.runtime.choices)
     if job.mode == RunMode.RUN:
         print(report.table([row]))
         print(f"Results: {folder / 'results.json'}, images: {folder / 'images.png'}")

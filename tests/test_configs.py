@@ -9,16 +9,24 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.bridge import (
+    BridgeDenoiser,
+    BrownianSchedule,
+    DDBMPreconditioning,
+    I2SBPreconditioning,
+    I2SBSchedule,
+    VESchedule,
+    VPSchedule,
+)
 from dbim_lightning.data import PairDataModule
+from dbim_lightning.samplers import DBIM, DDBM, Power, Uniform
 
 CONF = Path(__file__).parents[1] / "conf"
 CHOICES = [
-    (folder.name, file.stem)
-    for folder in sorted(CONF.iterdir())
-    if folder.is_dir()
-    for file in sorted(folder.glob("*.yaml"))
+    (file.parent.relative_to(CONF).as_posix(), file.stem)
+    for file in sorted(CONF.glob("*/**/*.yaml"))
 ]
+MUST_BE_GIVEN = {"listed": ["sampler.grid.times=[0.9,0.5,0.1,0.05,1e-4]"]}
 build = partial(instantiate, _convert_="all")
 
 
@@ -29,12 +37,12 @@ def composed(name, *overrides):
 
 def test_groups_are_the_documented_ones():
     groups = {group for group, _ in CHOICES}
-    assert groups == {"dataset", "schedule", "network", "sampler", "training"}
+    assert groups == {"dataset", "schedule", "network", "sampler", "sampler/grid", "training"}
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids="=".join)
 def test_training_composes_and_builds_with_every_choice(group, choice):
-    cfg = composed("train", f"{group}={choice}")
+    cfg = composed("train", f"{group}={choice}", *MUST_BE_GIVEN.get(choice, []))
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     with torch.device("meta"):
         network = build(cfg.network)
@@ -51,8 +59,35 @@ def test_training_composes_and_builds_with_every_choice(group, choice):
 
 @pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "sampler"])
 def test_evaluation_composes_with_every_sampler(choice):
-    cfg = composed("evaluate", f"sampler={choice}", "nfe=7")
-    assert build(cfg.sampler, nfe=cfg.nfe).nfe == 7
+    cfg = composed("evaluate", f"sampler={choice}", "nfe=8")
+    assert build(cfg.sampler, nfe=cfg.nfe).nfe == 8
+
+
+def test_samplers_are_the_documented_ones():
+    default = build(composed("evaluate").sampler, nfe=10)
+    assert (type(default), default.eta, default.order) == (DBIM, 0.0, 1)
+    assert default.grid == Uniform()
+    high_order = build(composed("evaluate", "sampler=dbim_high_order").sampler, nfe=10)
+    assert (type(high_order), high_order.order) == (DBIM, 3)
+    ddbm = build(composed("evaluate", "sampler=ddbm").sampler, nfe=11)
+    assert (type(ddbm), ddbm.churn_step_ratio, ddbm.grid) == (DDBM, 0.33, Power(7.0))
+    options = ["sampler=ddbm", "sampler/grid=power", "sampler.grid.rho=3"]
+    assert build(composed("evaluate", *options).sampler, nfe=11).grid == Power(3)
+
+
+@pytest.mark.parametrize(
+    ("choice", "schedule", "preconditioning"),
+    [
+        ("vp", VPSchedule, DDBMPreconditioning(0.61, 0.48, 0.24)),
+        ("ve", VESchedule, DDBMPreconditioning(0.61, 0.48, 0.24)),
+        ("brownian", BrownianSchedule, DDBMPreconditioning(0.61, 0.48, 0.24)),
+        ("i2sb", I2SBSchedule, I2SBPreconditioning()),
+    ],
+)
+def test_a_schedule_brings_its_preconditioning(choice, schedule, preconditioning):
+    cfg = composed("train", f"schedule={choice}")
+    assert type(build(cfg.schedule)) is schedule
+    assert build(cfg.preconditioning) == preconditioning
 
 
 def test_published_setup_is_the_published_one():

@@ -104,7 +104,7 @@ def test_evaluation_takes_newest_finished_run(trained, runs):
     row = json.loads((out / "results.json").read_text())
     assert row["nfe"] == row["nfe_counted"] == 3
     assert row["num_images"] == 4
-    assert row["sampler"] == "dbim"
+    assert (row["sampler"], row["order"], row["grid"]) == ("dbim", 1, "uniform")
     for metric in ("mse", "psnr", "ssim", "kid_lite0", "fd_lite0"):
         assert isinstance(row[metric], float)
         assert metric in row["references"]["source"]
@@ -125,6 +125,18 @@ def test_sweep_ends_with_one_summary(trained, runs):
     assert len({r["mse"] for r in rows}) == 4
     for name in ("summary.png", "images.png"):
         assert (out / name).stat().st_size > 1000
+
+
+def test_nfe_that_a_sampler_cannot_meet_is_said_in_log_and_row(trained, runs):
+    out = runs / "ddbm"
+    checkpoint = f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
+    options = [checkpoint, "num_images=2", "features=null", f"hydra.run.dir={out}"]
+    printed = run("evaluate.py", "sampler=ddbm", "nfe=7", *options)
+    assert printed.count("nfe=7: ") == 1
+    row = json.loads((out / "results.json").read_text())
+    assert (row["sampler"], row["nfe"], row["nfe_counted"]) == ("ddbm", 7, 8)
+    assert (row["churn_step_ratio"], row["grid"]) == (0.33, "power rho=7.0")
+    assert "NFE counted" in printed
 
 
 def test_notebook_runs_on_the_newest_run(trained, runs, monkeypatch):
@@ -189,7 +201,12 @@ def test_help_explains_groups_and_keys():
     for words in ("dataset: openmoji", "network: adm_small, adm_tiny", "trainer.max_steps"):
         assert words in printed
     printed = run("evaluate.py", "--help")
-    assert "sampler=dbim" in printed
+    for group in ("sampler", "sampler/grid"):
+        for choice in (ROOT / "conf" / group).glob("*.yaml"):
+            line = next(
+                line for line in printed.splitlines() if line.strip().startswith(group + "=")
+            )
+            assert choice.stem in line
     assert "nfe=20" in printed
 
 
@@ -201,6 +218,8 @@ def test_help_explains_groups_and_keys():
         ("evaluate.py checkpoint=README.md", "README.md is not a readable checkpoint"),
         ("evaluate.py nfe=1", "nfe=1"),
         ("evaluate.py sampler.eta=1.5", "eta=1.5"),
+        ("evaluate.py sampler.eta=0.5 sampler.order=2", "eta=0.5 with order=2"),
+        ("evaluate.py sampler=dbim_high_order sampler.order=4", "order=4"),
         ("evaluate.py sampler=nope", "Could not find 'sampler/nope'"),
         ("train.py network=nope", "Could not find 'network/nope'"),
         ("train.py hydra.run.dir=README.md/run", "another folder to write to"),

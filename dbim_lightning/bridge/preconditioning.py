@@ -63,6 +63,7 @@ class DDBMPreconditioning:
         )
 
 
+@dataclass(frozen=True)
 class I2SBPreconditioning:
     """The network predicts the noise on the way from x_0: D = x_t - rho_t F (I2SB, sec. 4)."""
 

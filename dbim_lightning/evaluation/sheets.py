@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dbim_lightning.evaluation import report
 from dbim_lightning.evaluation.generate import Images
+from dbim_lightning.evaluation.rows import labels
 from dbim_lightning.pictures import save_sheet
 
 _ARRAYS = "images.npz"
@@ -25,7 +25,7 @@ def save_job_sheet(folder: Path, previews: dict[str, Images]) -> None:
 def save_sweep_sheet(folder: Path) -> None:
     """Writes images.png: the same sources in every job under `folder`, one row per job."""
     rows = {}
-    for path, label in report.labels(folder).items():
+    for path, label in labels(folder).items():
         with np.load(path / _ARRAYS) as arrays:
             images = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         rows = {"source": images["source"]} | rows

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from matplotlib.colors import same_color
 from matplotlib.image import imread
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.report import collect, labels, plot, summarise, table
+from dbim_lightning.evaluation.plot import plot
+from dbim_lightning.evaluation.report import summarise, table
+from dbim_lightning.evaluation.rows import collect, labels
 
 REFERENCES = {
     "source": {"kid_lite0": 0.107, "fd_lite0": 113.5, "mse": 0.08, "psnr": 9.1, "ssim": 0.5},
@@ -94,14 +97,43 @@ def test_table_shows_what_varies_and_the_references():
 
 def test_table_shows_every_setting_that_varies_and_no_timing():
     rows = [
-        result(5, 0.0, num_images=10),
-        result(5, 0.0, sampler="ddbm", order=2, grid="karras", seconds=99.0),
+        result(5, 0.0, num_images=10, order=1),
+        result(5, 0.0, num_images=20, order=2),
+        result(5, 0.0, num_images=20, order=2, seed=1, seconds=99.0),
     ]
-    header, _, first, second, *_ = cells(table(rows))
-    assert header[:5] == ["sampler", "order", "num_images", "grid", "NFE"]
-    assert first[:5] == ["dbim", "–", "10", "–", "5"]
-    assert second[:5] == ["ddbm", "2", "358", "karras", "5"]
+    header, _, first, second, third, *_ = cells(table(rows))
+    assert header[:4] == ["order", "seed", "num_images", "NFE"]
+    assert first[:4] == ["1", "0", "10", "5"]
+    assert second[:4] == ["2", "0", "20", "5"]
+    assert third[:4] == ["2", "1", "20", "5"]
     assert "images," not in table(rows)
+
+
+def test_settings_that_only_tell_samplers_apart_stand_in_the_caption():
+    rows = [
+        result(5, 0.0, clip=True, grid="uniform"),
+        result(5, 1.0, clip=True, grid="uniform"),
+        result(5, None, sampler="ddbm", clip=True, grid="power rho=7.0", churn=0.33),
+    ]
+    header, _, *body = cells(table(rows))
+    assert header[:3] == ["sampler", "eta", "NFE"]
+    assert [line[:3] for line in body[:3]] == [
+        ["dbim", "0", "5"],
+        ["dbim", "1", "5"],
+        ["ddbm", "–", "5"],
+    ]
+    caption = table(rows).splitlines()[-1]
+    assert "All rows: 358 images, seed 0, clip True." in caption
+    assert "dbim: grid uniform." in caption
+    assert "ddbm: grid power rho=7.0, churn 0.33." in caption
+    lines = [line.get_label() for line in plot(rows).axes[0].lines]
+    assert lines[:3] == ["dbim, eta 0", "dbim, eta 1", "ddbm"]
+
+
+def test_of_equal_jobs_the_newest_counts(tmp_path):
+    write(tmp_path, [result(5, 0.0, mse=0.1), result(5, 1.0), result(5, 0.0, mse=0.3)])
+    os.utime(tmp_path / "sweep" / "0" / "results.json", (2e9, 2e9))
+    assert [(row["eta"], row["mse"]) for row in collect(tmp_path)] == [(0, 0.1), (1, 0.055)]
 
 
 def test_table_shows_the_counted_nfe_only_where_it_differs():
@@ -109,6 +141,7 @@ def test_table_shows_the_counted_nfe_only_where_it_differs():
     header, _, row, *_ = cells(table([result(20, 0.0, nfe_counted=19)]))
     assert header[:2] == ["NFE", "NFE counted"]
     assert row[:2] == ["20", "19"]
+    assert list(plot([result(20, 0.0, nfe_counted=19)]).axes[0].lines[0].get_xdata()) == [19]
 
 
 def test_references_that_differ_among_jobs_are_all_shown():

@@ -1,0 +1,149 @@
+"""The `results.json` of many jobs as rows: what was asked, what came out, what to call them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dbim_lightning.errors import UserError
+
+Row = dict[str, Any]
+
+
+class Metric(NamedTuple):
+    title: str
+    scale: float
+    digits: int
+    better: str
+
+
+METRICS = {
+    "kid_lite0": Metric("KID × 10³", 1e3, 2, "↓"),
+    "fd_lite0": Metric("FD", 1, 2, "↓"),
+    "mse": Metric("MSE", 1, 4, "↓"),
+    "psnr": Metric("PSNR", 1, 2, "↑"),
+    "ssim": Metric("SSIM", 1, 3, "↑"),
+}
+REFERENCES = {"source": "source", "train_targets": "training targets"}
+_OUTCOMES = {*METRICS, "nfe_counted", "seconds", "images_per_second", "references"}
+_OF_ANY_SAMPLER = {"seed", "checkpoint", "num_images"}
+
+
+def describe(sampler: dict[str, Any], choices: Mapping[str, str]) -> Row:
+    """A sampler's configuration as a row states it: name, settings, its grid in a few words."""
+    row = {"sampler": choices["sampler"], **sampler}
+    if "grid" in sampler:
+        values = [f"{key}={value}" for key, value in row["grid"].items() if key != "_target_"]
+        row["grid"] = " ".join([choices["sampler/grid"], *values])
+    return {key: value for key, value in row.items() if key != "_target_"}
+
+
+def jobs(folder: str | Path) -> dict[Path, Row]:
+    """Every folder with a `results.json`, at any depth, sorted by settings, then by NFE.
+
+    Of jobs with the same settings and NFE, only the newest.
+
+    Raises:
+        UserError: if there is none, or one is not a result row.
+    """
+    paths = sorted(Path(folder).rglob("results.json"), key=lambda path: path.stat().st_mtime_ns)
+    rows = {path.parent: _read(path) for path in paths}
+    if not rows:
+        raise UserError(f"no results.json under {folder}: name the folder of an evaluation")
+    names = (*settings(list(rows.values())), "nfe")
+    newest = {tuple(row.get(name) for name in names): job for job, row in rows.items()}
+    order = sorted(newest, key=lambda values: [_sortable(value) for value in values])
+    return {newest[values]: rows[newest[values]] for values in order}
+
+
+def collect(folder: str | Path) -> list[Row]:
+    """The rows of all `jobs` in a folder."""
+    return list(jobs(folder).values())
+
+
+def labels(folder: str | Path) -> dict[Path, str]:
+    """What to call each of the `jobs` in a folder: the settings that vary, and below them NFE."""
+    rows = jobs(folder)
+    names = varying(list(rows.values()))
+    return {
+        job: (f"{label(row, names)}\n" if names else "") + f"NFE {row['nfe']}"
+        for job, row in rows.items()
+    }
+
+
+def _read(path: Path) -> Row:
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not JSON ({error}): evaluate this job again") from error
+    if not isinstance(row, dict) or not {"sampler", "nfe"} <= row.keys():
+        raise UserError(f"{path} lacks sampler or nfe: evaluate this job again")
+    return row
+
+
+def settings(rows: list[Row]) -> list[str]:
+    """What a job was asked to do, NFE apart: all keys but the outcomes, the usual ones first."""
+    keys = dict.fromkeys(["sampler", "order", "eta", *(key for row in rows for key in row)])
+    return [key for key in keys if key not in {*_OUTCOMES, "nfe"}]
+
+
+def varying(rows: list[Row]) -> list[str]:
+    """The settings that tell the jobs apart; those of a sampler vary among its own jobs."""
+
+    def values(name: str) -> set[tuple[str, str]]:
+        apart = name != "sampler" and name not in _OF_ANY_SAMPLER
+        return {(row["sampler"] if apart else "", text(row.get(name))) for row in rows}
+
+    return [
+        name
+        for name in settings(rows)
+        if len(found := values(name)) > len({sampler for sampler, _ in found})
+    ]
+
+
+def calls(row: Row) -> int:
+    """The NFE that was made, which may not be the one asked for."""
+    return row.get("nfe_counted", row["nfe"])
+
+
+def label(row: Row, names: list[str]) -> str:
+    """What sets a line of the plot apart, such as "dbim, eta 0"."""
+    parts = [
+        text(row[name]) if name == "sampler" else f"{name} {text(row[name])}"
+        for name in names
+        if row.get(name) is not None
+    ]
+    return ", ".join(parts) or str(row["sampler"])
+
+
+def text(value: Any) -> str:
+    """A setting as the table shows it."""
+    if value is None:
+        return "–"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.10g}" if is_number else str(value)
+
+
+def metric_cells(values: Row, names: list[str]) -> tuple[str, ...]:
+    """Metrics as the table shows them."""
+    return tuple(
+        "–" if values.get(name) is None else f"{values[name] * scale:.{digits}f}"
+        for name, (_, scale, digits, _) in ((name, METRICS[name]) for name in names)
+    )
+
+
+def references(rows: list[Row]) -> Iterator[tuple[str, Row]]:
+    """The references that the jobs state, each once: (title, metrics), equal if shown as equal."""
+    seen = set()
+    for key, title in REFERENCES.items():
+        for row in rows:
+            values = row.get("references", {}).get(key)
+            if values and (line := (key, metric_cells(values, list(METRICS)))) not in seen:
+                seen.add(line)
+                yield title, values
+
+
+def _sortable(value: Any) -> tuple[int, float, str]:
+    if isinstance(value, int | float):
+        return 1, value, ""
+    return (0, 0, "") if value is None else (2, 0, str(value))
