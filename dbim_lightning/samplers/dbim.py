@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dbim_lightning.bridge.schedules import Schedule
+from dbim_lightning.bridge.schedules import Bridge, Schedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.estimator import Estimator
 from dbim_lightning.samplers.grids import Grid, Uniform, falling_times
@@ -71,25 +71,25 @@ class DBIM:
         """See `Sampler.sample`; returns the state at t_min, clamped to [-1, 1]."""
         times = falling_times(self.grid, schedule, schedule.t_max - 1e-3, self.nfe - 1)
         steps = self.steps(schedule, times)
-        estimate = Estimator(denoise, x_T, self.nfe, clip=self.clip_denoised, mask=mask, cond=cond)
-        eps, x_0 = noise(x_T), estimate(x_T, schedule.t_max)
-        a, b, c = (coefficient.item() for coefficient in schedule.bridge(times[0]))
-        x = (a * x_T).add_(x_0, alpha=b).add_(eps, alpha=c)
+        calls = [schedule.t_max, *times[:-1].tolist()]
+        options = {"clip": self.clip_denoised, "mask": mask, "cond": cond}
+        estimate = Estimator(denoise, x_T, calls, keep=self.order, **options)
+        x, x_0 = boot(schedule.bridge(times[0]), x_T, noise, estimate)
         estimates: deque[Tensor] = deque(maxlen=self.order)
         for step, (s, k, k_T, weights, omega) in enumerate(steps):
             if on_step:
-                on_step(step, s, x, x_0)
-            x_0 = estimate(x, s)
+                on_step(step, s, x.clone(), x_0.clone())
+            x_0 = estimate(x)
             estimates.appendleft(x_0)
-            x = (k * x).add_(x_T, alpha=k_T)
+            x.mul_(k).add_(x_T, alpha=k_T)
             for weight, earlier in zip(weights, estimates, strict=False):
                 x.add_(earlier, alpha=weight)
             if omega > 0:
                 x.add_(noise(x), alpha=omega)
         if on_step:
-            on_step(self.nfe - 1, times[-1].item(), x, x_0)
+            on_step(self.nfe - 1, times[-1].item(), x.clone(), x_0.clone())
         estimate.check()
-        return x.clamp(-1, 1)
+        return x.clamp_(-1, 1)
 
     def steps(self, schedule: Schedule, times: Tensor) -> list[Step]:
         """The coefficients of each step s -> t between falling times, in float64.
@@ -111,33 +111,42 @@ class DBIM:
         omega = self.eta * sigma[1:] * (1 - rho[1:] ** 2 / rho[:-1] ** 2).sqrt()
         k = (c_t**2 - omega**2).sqrt() / c_s
         omega[-1] = 0
-        weights = [[weight] for weight in (b_t - k * b_s).tolist()]
+        weights = (b_t - k * b_s).unsqueeze(1).tolist()
         h = schedule.lambda_(times).diff()
-        for i in range(1, len(weights) - 1):
-            if (order := min(self.order, i + 1)) > 1:
-                weights[i] = (b_t[i] * multistep(h[i - order + 1 : i + 1])).tolist()
+        for order in range(2, min(self.order, len(h)) + 1):
+            of_order = b_t[order - 1 :, None] * multistep(h.unfold(0, order, 1))
+            weights[order - 1 : -1] = of_order[:-1].tolist()
         columns = (times[:-1].tolist(), k.tolist(), (a_t - k * a_s).tolist(), weights)
         return [Step(*step) for step in zip(*columns, omega.tolist(), strict=True)]
 
 
+def boot(bridge: Bridge, x_T: Tensor, noise: Noise, estimate: Estimator) -> tuple[Tensor, Tensor]:
+    """The state just below t_max, with the booting noise in it, and the estimate it comes from."""
+    eps, x_0 = noise(x_T), estimate(x_T)
+    a, b, c = (coefficient.item() for coefficient in bridge)
+    return (a * x_T).add_(x_0, alpha=b).add_(eps, alpha=c), x_0
+
+
 def multistep(h: Tensor) -> Tensor:
-    """Weights of x_0_hat at s, u_1(, u_2) in the step s -> t, for steps h of lambda (DBIM, app. B).
+    """Weights of x_0_hat at s, u_1(, u_2) in steps s -> t, for steps h of lambda (DBIM, app. B).
 
     The integral of e^(lambda - lambda_t) x_0_hat, with x_0_hat the Taylor polynomial at s whose
     derivatives D1, D2 are finite differences.
 
     Args:
-        h: (2,) or (3,), the steps (u_2 -> u_1,) u_1 -> s, s -> t.
+        h: (n, 2) or (n, 3), in each row the steps (u_2 -> u_1,) u_1 -> s, s -> t.
+
+    Returns:
+        (n, 2) or (n, 3).
     """
-    decay, n = torch.exp(-h[-1]), len(h)
-    phi_1, phi_2 = 1 - decay, decay + h[-1] - 1
-    phi_3 = h[-1] ** 2 / 2 - phi_2
-    x = torch.eye(n, dtype=h.dtype)
-    slope_1 = (x[0] - x[1]) / h[-2]
-    if n == 2:
+    *earlier, h_1, h_t = h.unsqueeze(2).unbind(1)
+    phi_1, phi_2 = 1 - torch.exp(-h_t), torch.exp(-h_t) + h_t - 1
+    x = torch.eye(h.shape[1], dtype=h.dtype)
+    slope_1 = (x[0] - x[1]) / h_1
+    if not earlier:
         return phi_1 * x[0] + phi_2 * slope_1
-    h_1, h_2 = h[1], h[0]
+    (h_2,) = earlier
     slope_2 = (x[1] - x[2]) / h_2
     D1 = ((2 * h_1 + h_2) * slope_1 - h_1 * slope_2) / (h_1 + h_2)
     D2 = 2 * (slope_1 - slope_2) / (h_1 + h_2)
-    return phi_1 * x[0] + phi_2 * D1 + phi_3 * D2
+    return phi_1 * x[0] + phi_2 * D1 + (h_t**2 / 2 - phi_2) * D2

@@ -91,27 +91,30 @@ class DDBM:
 
         `on_step` receives the state after each part of a step.
         """
-        estimate = Estimator(denoise, x_T, self.nfe, clip=self.clip_denoised, mask=mask, cond=cond)
-        x, part = x_T, 0
-        for step in self.steps(schedule):
+        options = {"clip": self.clip_denoised, "mask": mask, "cond": cond}
+        steps = self.steps(schedule)
+        calls = [drift.t for step in steps for drift in step[:3] if drift]
+        estimate = Estimator(denoise, x_T, calls, keep=1, **options)
+        x, part = x_T.clone(), 0
+        for step in steps:
             if step.sde:
-                eps, x_0 = noise(x), estimate(x, step.sde.t)
-                x = x.add(step.sde(x, x_0, x_T), alpha=step.sde_dt).add_(eps, alpha=step.sigma)
+                eps, x_0 = noise(x), estimate(x)
+                x.add_(step.sde(x, x_0, x_T), alpha=step.sde_dt).add_(eps, alpha=step.sigma)
                 if on_step:
-                    on_step(part, step.ode.t, x, x_0)
+                    on_step(part, step.ode.t, x.clone(), x_0.clone())
                 part += 1
-            x_0 = estimate(x, step.ode.t)
+            x_0 = estimate(x)
             slope = step.ode(x, x_0, x_T)
             if step.end:
                 ahead = x.add(slope, alpha=step.dt)
-                x_0 = estimate(ahead, step.end.t)
+                x_0 = estimate(ahead)
                 slope = slope.add_(step.end(ahead, x_0, x_T)).mul_(0.5)
-            x = x.add(slope, alpha=step.dt)
+            x.add_(slope, alpha=step.dt)
             if on_step:
-                on_step(part, step.end.t if step.end else 0.0, x, x_0)
+                on_step(part, step.end.t if step.end else 0.0, x.clone(), x_0.clone())
             part += 1
         estimate.check()
-        return x.clamp(-1, 1)
+        return x.clamp_(-1, 1)
 
     def steps(self, schedule: Schedule) -> list[Step]:
         """The coefficients of all steps, in float64."""

@@ -1,5 +1,7 @@
 """The estimate of x_0 as every sampler uses it, and the checks that all of them owe."""
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -8,13 +10,14 @@ from dbim_lightning.samplers.sampler import Denoise
 
 
 class Estimator:
-    """x_0_hat = D(x_t, t, x_T): clipped, x_T's own where the mask says so, watched for NaN.
+    """x_0_hat = D(x_t, t, x_T) at one time after the other: clipped, composed, watched for NaN.
 
     Nothing is read back from the device between construction and `check`.
 
     Args:
         denoise, x_T, mask, cond: as `Sampler.sample` takes them.
-        calls: how many there will be.
+        times: of all calls, in order.
+        keep: how many estimates stay valid; the next one overwrites the oldest.
         clip: clamp estimates to [-1, 1].
 
     Raises:
@@ -25,8 +28,9 @@ class Estimator:
         self,
         denoise: Denoise,
         x_T: Tensor,
-        calls: int,
+        times: list[float],
         *,
+        keep: int,
         clip: bool,
         mask: Tensor | None,
         cond: dict[str, Tensor],
@@ -35,18 +39,18 @@ class Estimator:
         self._denoise, self._x_T, self._clip, self._cond = denoise, x_T, clip, cond
         self._mask = None if mask is None else _mask_like(mask, x_T)
         self._known = None if mask is None else (1 - self._mask) * x_T
-        self._call, self._times = 0, [0.0] * calls
-        self._sums = torch.zeros(calls, device=x_T.device)
+        self._times = torch.tensor(times, dtype=torch.float64).unsqueeze(1).expand(-1, len(x_T))
+        self._sums = torch.zeros(len(times), device=x_T.device)
+        self._buffers = [torch.empty_like(x_T) for _ in range(keep)]
+        self._calls = zip(self._times, self._sums, itertools.cycle(self._buffers), strict=False)
 
-    def __call__(self, x: Tensor, t: float) -> Tensor:
-        """Estimates x_0 from x at time t."""
-        times = torch.full((len(x),), t, dtype=torch.float64)
-        x_0 = self._denoise(x, times, self._x_T, **self._cond).to(x.dtype)
-        self._times[self._call] = t
-        self._sums[self._call] = x_0.sum(dtype=torch.float32)
-        self._call += 1
-        x_0 = x_0.clamp(-1, 1) if self._clip else x_0
-        return x_0 if self._mask is None else self._known + self._mask * x_0
+    def __call__(self, x: Tensor) -> Tensor:
+        """Estimates x_0 from x at the next of the times; where the mask is 0, it is x_T."""
+        t, total, x_0 = next(self._calls)
+        estimate = self._denoise(x, t, self._x_T, **self._cond)
+        torch.sum(estimate, dim=(0, 1, 2, 3), dtype=torch.float32, out=total)
+        x_0.copy_(estimate) if not self._clip else torch.clamp(estimate.to(x), -1, 1, out=x_0)
+        return x_0 if self._mask is None else x_0.mul_(self._mask).add_(self._known)
 
     def check(self) -> None:
         """Raises a UserError if an estimate was not finite, which it names."""
@@ -54,8 +58,8 @@ class Estimator:
         if bad:
             raise UserError(
                 f"the denoiser returned NaN or infinite values in step {bad[0] + 1} of "
-                f"{len(self._times)} (network calls), at t={self._times[bad[0]]:.6g}: look at its "
-                "weights, and use float32 if it runs in half precision"
+                f"{len(self._times)} (network calls), at t={self._times[bad[0], 0]:.6g}: look at "
+                "its weights, and use float32 if it runs in half precision"
             )
 
 

@@ -8,13 +8,19 @@ from torch import Tensor
 from dbim_lightning.bridge.schedules import Schedule
 
 Denoise = Callable[..., Tensor]
-"""denoise(x_t, t, x_T, **cond) -> x_0_hat, with t (B,) float64 on the CPU."""
+"""denoise(x_t, t, x_T, **cond) -> x_0_hat, with t (B,) float64 on the CPU.
+
+It must not keep x_t, which the sampler overwrites.
+"""
 
 Noise = Callable[[Tensor], Tensor]
 """noise(x) -> the next standard normal draw of x's shape, dtype and device."""
 
 OnStep = Callable[[int, float, Tensor, Tensor], None]
-"""on_step(step, t, x_t, x_0_hat), called with the state at each time of the grid."""
+"""on_step(step, t, x_t, x_0_hat), called with each state on its device, and the estimate before it.
+
+The tensors are its own to keep.
+"""
 
 
 class Sampler(Protocol):
@@ -46,5 +52,9 @@ class Sampler(Protocol):
 
         Returns:
             (B, C, H, W) in [-1, 1].
+
+        Raises:
+            UserError: bad input, before any network call, or an estimate that is not finite, after
+                the last: the device is read at the beginning and the end, not in between.
         """
         ...

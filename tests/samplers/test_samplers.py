@@ -39,6 +39,25 @@ def test_sample_depends_on_image_not_on_batch(sampler):
     assert (sample([5, 2], seed=1, sampler=sampler) - apart).abs().mean() > 1e-3
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=["eta0", "eta0.5", "eta1", "order3", "ddbm"])
+def test_memory_layout_of_the_sources_changes_nothing(sampler):
+    def run(x_T):
+        return sampler.sample(DENOISER, SCHEDULE, x_T, ImageNoise(0, range(7)))
+
+    expected = run(SOURCES)
+    torch.testing.assert_close(run(SOURCES.to(memory_format=torch.channels_last)), expected)
+    torch.testing.assert_close(run(SOURCES.repeat_interleave(2, 0)[::2]), expected)
+
+
+def test_sources_and_injected_noise_are_left_as_they_were():
+    x_T, eps = SOURCES.clone(), torch.randn_like(SOURCES)
+    before = eps.clone()
+    for sampler in SAMPLERS:
+        sampler.sample(lambda x, t, x_T: x_T, SCHEDULE, x_T, lambda x: eps)
+    assert torch.equal(x_T, SOURCES)
+    assert torch.equal(eps, before)
+
+
 def test_seed_changes_sample_and_is_reproducible():
     assert torch.equal(sample([1, 2], seed=3), sample([1, 2], seed=3))
     assert (sample([1, 2], seed=3) - sample([1, 2], seed=4)).abs().mean() > 1e-3
