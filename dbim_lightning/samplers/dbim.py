@@ -1,14 +1,15 @@
 """Diffusion bridge implicit models (DBIM, arXiv 2405.15885)."""
 
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dbim_lightning.bridge.schedules import Bridge, Schedule
+from dbim_lightning.bridge.schedules import Schedule
 from dbim_lightning.errors import UserError
-from dbim_lightning.samplers.estimator import Estimator
+from dbim_lightning.samplers.estimator import Estimator, State, follow
 from dbim_lightning.samplers.grids import Grid, Uniform, falling_times
 from dbim_lightning.samplers.sampler import Denoise, Noise, OnStep
 
@@ -16,7 +17,7 @@ from dbim_lightning.samplers.sampler import Denoise, Noise, OnStep
 class Step(NamedTuple):
     """x_t = k x_s + k_T x_T + weights . (x_0_hat at s, at the time before, ...) + omega eps."""
 
-    s: float
+    t: float
     k: float
     k_T: float
     weights: list[float]
@@ -74,22 +75,8 @@ class DBIM:
         calls = [schedule.t_max, *times[:-1].tolist()]
         options = {"clip": self.clip_denoised, "mask": mask, "cond": cond}
         estimate = Estimator(denoise, x_T, calls, keep=self.order, **options)
-        x, x_0 = boot(schedule.bridge(times[0]), x_T, noise, estimate)
-        estimates: deque[Tensor] = deque(maxlen=self.order)
-        for step, (s, k, k_T, weights, omega) in enumerate(steps):
-            if on_step:
-                on_step(step, s, x.clone(), x_0.clone())
-            x_0 = estimate(x)
-            estimates.appendleft(x_0)
-            x.mul_(k).add_(x_T, alpha=k_T)
-            for weight, earlier in zip(weights, estimates, strict=False):
-                x.add_(earlier, alpha=weight)
-            if omega > 0:
-                x.add_(noise(x), alpha=omega)
-        if on_step:
-            on_step(self.nfe - 1, times[-1].item(), x.clone(), x_0.clone())
-        estimate.check()
-        return x.clamp_(-1, 1)
+        booted = boot(schedule, times[0], x_T, noise, estimate)
+        return follow(states(booted, steps, x_T, noise, estimate), estimate, on_step)
 
     def steps(self, schedule: Schedule, times: Tensor) -> list[Step]:
         """The coefficients of each step s -> t between falling times, in float64.
@@ -116,15 +103,31 @@ class DBIM:
         for order in range(2, min(self.order, len(h)) + 1):
             of_order = b_t[order - 1 :, None] * multistep(h.unfold(0, order, 1))
             weights[order - 1 : -1] = of_order[:-1].tolist()
-        columns = (times[:-1].tolist(), k.tolist(), (a_t - k * a_s).tolist(), weights)
+        columns = (times[1:].tolist(), k.tolist(), (a_t - k * a_s).tolist(), weights)
         return [Step(*step) for step in zip(*columns, omega.tolist(), strict=True)]
 
 
-def boot(bridge: Bridge, x_T: Tensor, noise: Noise, estimate: Estimator) -> tuple[Tensor, Tensor]:
-    """The state just below t_max, with the booting noise in it, and the estimate it comes from."""
+def boot(schedule: Schedule, t: Tensor, x_T: Tensor, noise: Noise, estimate: Estimator) -> State:
+    """The state at t, just below t_max, with the booting noise in it (DBIM, sec. 3)."""
     eps, x_0 = noise(x_T), estimate(x_T)
-    a, b, c = (coefficient.item() for coefficient in bridge)
-    return (a * x_T).add_(x_0, alpha=b).add_(eps, alpha=c), x_0
+    a, b, c = (coefficient.item() for coefficient in schedule.bridge(t))
+    return State(t.item(), (a * x_T).add_(x_0, alpha=b).add_(eps, alpha=c), x_0)
+
+
+def states(
+    booted: State, steps: list[Step], x_T: Tensor, noise: Noise, estimate: Estimator
+) -> Iterator[State]:
+    """What the sampler goes through; the tensors are overwritten on the way on."""
+    yield booted
+    x, estimates = booted.x, deque(maxlen=3)
+    for step in steps:
+        estimates.appendleft(x_0 := estimate(x))
+        x.mul_(step.k).add_(x_T, alpha=step.k_T)
+        for weight, earlier in zip(step.weights, estimates, strict=False):
+            x.add_(earlier, alpha=weight)
+        if step.omega > 0:
+            x.add_(noise(x), alpha=step.omega)
+        yield State(step.t, x, x_0)
 
 
 def multistep(h: Tensor) -> Tensor:

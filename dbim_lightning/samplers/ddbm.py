@@ -1,6 +1,7 @@
 """The sampler of DDBM (arXiv 2309.16948, alg. 1): the baseline that DBIM is compared with."""
 
 import logging
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from dbim_lightning.bridge.schedules import Schedule
 from dbim_lightning.errors import UserError
-from dbim_lightning.samplers.estimator import Estimator
+from dbim_lightning.samplers.estimator import Estimator, State, follow
 from dbim_lightning.samplers.grids import Grid, Power, falling_times
 from dbim_lightning.samplers.sampler import Denoise, Noise, OnStep
 
@@ -91,30 +92,11 @@ class DDBM:
 
         `on_step` receives the state after each part of a step.
         """
-        options = {"clip": self.clip_denoised, "mask": mask, "cond": cond}
         steps = self.steps(schedule)
         calls = [drift.t for step in steps for drift in step[:3] if drift]
+        options = {"clip": self.clip_denoised, "mask": mask, "cond": cond}
         estimate = Estimator(denoise, x_T, calls, keep=1, **options)
-        x, part = x_T.clone(), 0
-        for step in steps:
-            if step.sde:
-                eps, x_0 = noise(x), estimate(x)
-                x.add_(step.sde(x, x_0, x_T), alpha=step.sde_dt).add_(eps, alpha=step.sigma)
-                if on_step:
-                    on_step(part, step.ode.t, x.clone(), x_0.clone())
-                part += 1
-            x_0 = estimate(x)
-            slope = step.ode(x, x_0, x_T)
-            if step.end:
-                ahead = x.add(slope, alpha=step.dt)
-                x_0 = estimate(ahead)
-                slope = slope.add_(step.end(ahead, x_0, x_T)).mul_(0.5)
-            x.add_(slope, alpha=step.dt)
-            if on_step:
-                on_step(part, step.end.t if step.end else 0.0, x.clone(), x_0.clone())
-            part += 1
-        estimate.check()
-        return x.clamp_(-1, 1)
+        return follow(states(steps, x_T, noise, estimate), estimate, on_step)
 
     def steps(self, schedule: Schedule) -> list[Step]:
         """The coefficients of all steps, in float64."""
@@ -129,6 +111,24 @@ class DDBM:
         end = [*drifts(schedule, times[1:], 0.5), None]
         numbers = (sde_dt.tolist(), sigma.tolist(), (after - t_hat).tolist())
         return [Step(*step) for step in zip(sde, ode, end, *numbers, strict=True)]
+
+
+def states(steps: list[Step], x_T: Tensor, noise: Noise, estimate: Estimator) -> Iterator[State]:
+    """What the sampler goes through; the tensors are overwritten on the way on."""
+    x = x_T.clone()
+    for step in steps:
+        if step.sde:
+            eps, x_0 = noise(x), estimate(x)
+            x.add_(step.sde(x, x_0, x_T), alpha=step.sde_dt).add_(eps, alpha=step.sigma)
+            yield State(step.ode.t, x, x_0)
+        x_0 = estimate(x)
+        slope = step.ode(x, x_0, x_T)
+        if step.end:
+            ahead = x.add(slope, alpha=step.dt)
+            x_0 = estimate(ahead)
+            slope = slope.add_(step.end(ahead, x_0, x_T)).mul_(0.5)
+        x.add_(slope, alpha=step.dt)
+        yield State(step.end.t if step.end else 0.0, x, x_0)
 
 
 def drifts(schedule: Schedule, t: Tensor, k: float) -> list[Drift]:

@@ -1,12 +1,14 @@
-"""The estimate of x_0 as every sampler uses it, and the checks that all of them owe."""
+"""What all samplers share: the estimate of x_0, the way through the states, and the checks."""
 
 import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.samplers.sampler import Denoise
+from dbim_lightning.samplers.sampler import Denoise, OnStep
 
 
 class Estimator:
@@ -61,6 +63,23 @@ class Estimator:
                 f"{len(self._times)} (network calls), at t={self._times[bad[0], 0]:.6g}: look at "
                 "its weights, and use float32 if it runs in half precision"
             )
+
+
+class State(NamedTuple):
+    """A state on a sampler's way, and the estimate that it was made from."""
+
+    t: float
+    x: Tensor
+    x_0: Tensor
+
+
+def follow(states: Iterable[State], estimate: Estimator, on_step: OnStep | None) -> Tensor:
+    """Goes through all states and returns the last, checked and clamped to [-1, 1]."""
+    for step, (t, x, x_0) in enumerate(states):
+        if on_step:
+            on_step(step, t, x.clone(), x_0.clone())
+    estimate.check()
+    return x.clamp_(-1, 1)
 
 
 def _check_source(x_T: Tensor) -> None:
