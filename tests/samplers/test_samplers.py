@@ -201,38 +201,6 @@ def test_lambda_grid_has_equal_steps_of_lambda(name):
     torch.testing.assert_close(steps, steps.mean().expand(20), rtol=1e-5, atol=0)
 
 
-def test_exact_brownian_bridge_sums_to_one_and_the_published_table_does_not():
-    t = torch.linspace(1e-4, 1, 101, dtype=torch.float64)
-    a, b, c = BrownianSchedule().bridge(t)
-    torch.testing.assert_close(a + b, torch.ones_like(t), rtol=0, atol=1e-15)
-    assert c[-1] == 0
-    a, b, _ = SCHEDULES["i2sb"].bridge(t)
-    assert 1.001 < (a + b).max() < 1.002
-    torch.testing.assert_close(
-        BrownianSchedule().rho(t), SCHEDULES["i2sb"].rho(t), rtol=0, atol=0.01
-    )
-
-
-def test_brownian_bridge_of_constant_diffusion_is_the_textbook_one():
-    schedule, t = BrownianSchedule(0.25, 0.25), torch.linspace(1e-4, 1, 11, dtype=torch.float64)
-    a, b, c = schedule.bridge(t)
-    torch.testing.assert_close(a, t)
-    torch.testing.assert_close(b, 1 - t)
-    torch.testing.assert_close(c, (0.25 * t * (1 - t)).sqrt())
-
-
-@pytest.mark.parametrize("name", ["vp", "ve", "brownian"])
-def test_drift_and_diffusion_belong_to_alpha_and_rho(name):
-    """f = d log alpha / dt and g^2 = alpha^2 d rho^2 / dt."""
-    schedule = ALL_SCHEDULES[name]
-    t = schedule.t_max * torch.tensor([0.1, 0.3, 0.7, 0.9], dtype=torch.float64)
-    t.requires_grad_()
-    (f,) = torch.autograd.grad(schedule.alpha(t).log().sum() + 0 * t.sum(), t)
-    (d_rho2,) = torch.autograd.grad(schedule.rho(t).square().sum(), t)
-    torch.testing.assert_close(schedule.f(t), f)
-    torch.testing.assert_close(schedule.g2(t), schedule.alpha(t) ** 2 * d_rho2)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
