@@ -65,6 +65,10 @@ class Listed:
 
     times: Sequence[float]
 
+    def __post_init__(self):
+        if len(self.times) == 0:
+            raise UserError("times=[] of the listed grid: give falling times, such as [0.9, 0.3]")
+
     def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
         return torch.tensor(self.times, dtype=torch.float64)
 

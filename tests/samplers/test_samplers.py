@@ -215,6 +215,7 @@ def test_lambda_grid_has_equal_steps_of_lambda(name):
         (lambda: DDBM(0, 0.0), r"nfe=0: .*from 1"),
         (lambda: DDBM(5, 1.0), r"churn_step_ratio=1.0: .*\[0, 1\)"),
         (lambda: Power(0), r"rho=0"),
+        (lambda: Listed([]), r"times=\[\]"),
     ],
 )
 def test_bad_options_are_named(make, message):
