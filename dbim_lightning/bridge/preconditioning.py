@@ -65,7 +65,7 @@ class DDBMPreconditioning:
 
 @dataclass(frozen=True)
 class I2SBPreconditioning:
-    """The network predicts the noise on the way from x_0: D = x_t - rho_t F (I2SB, sec. 4)."""
+    """The network predicts the noise on the way from x_0: D = x_t - rho_t F (I2SB)."""
 
     def __call__(self, schedule: Schedule, t: Tensor) -> Scalings:
         """c_noise is the time in thousandths, as the schedule snaps it."""

@@ -152,7 +152,7 @@ class BrownianSchedule(_Driftless):
     """Brownian bridge with the diffusion of I2SB: a + b = 1 and c = 0 at both ends, exactly.
 
     dx = sqrt(beta(t)) dw on [1e-4, 1], where sqrt(beta) rises linearly from sqrt(beta_min) at t = 0
-    towards sqrt(beta_max) until t = 1/2, and falls as it rose (I2SB, arXiv 2302.05872, sec. 4, in
+    towards sqrt(beta_max) until t = 1/2, and falls as it rose (I2SB, arXiv 2302.05872, in
     continuous time). beta_min = beta_max is the Brownian bridge of constant diffusion.
     """
 

@@ -131,7 +131,7 @@ def states(
 
 
 def multistep(h: Tensor) -> Tensor:
-    """Weights of x_0_hat at s, u_1(, u_2) in steps s -> t, for steps h of lambda (DBIM, app. B).
+    """Weights of x_0_hat at s, u_1(, u_2) in steps s -> t of length h in lambda (DBIM, high order).
 
     The integral of e^(lambda - lambda_t) x_0_hat, with x_0_hat the Taylor polynomial at s whose
     derivatives D1, D2 are finite differences.

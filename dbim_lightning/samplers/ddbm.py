@@ -132,7 +132,7 @@ def states(steps: list[Step], x_T: Tensor, noise: Noise, estimate: Estimator) ->
 
 
 def drifts(schedule: Schedule, t: Tensor, k: float) -> list[Drift]:
-    """f x - g^2 (k grad log q(x_t | x_T) - grad log p(x_T | x_t)), at each t (DDBM, eq. 10, 11).
+    """f x - g^2 (k grad log q(x_t | x_T) - grad log p(x_T | x_t)), at each t (DDBM, theorem 1).
 
     grad log q = -(x - a x_T - b x_0_hat) / c^2; grad log p = -(x - alpha_bar x_T) / (alpha
     rho_bar)^2; k is 1 for the SDE, 1/2 for the ODE.
