@@ -226,7 +226,8 @@ def test_bad_options_are_named(make, message):
 BAD_NAN = SOURCES.clone()
 BAD_NAN[3, 1, 2, 2] = torch.nan
 BAD_INPUT = [
-    ({"x_T": SOURCES * 3}, r"x_T: .* from -3 to .*\[-1, 1\].*127.5"),
+    ({"x_T": SOURCES.clamp(min=0) * 1.5}, r"x_T: .* from 0 to 1\.\d+, .*\[-1, 1\].*127.5"),
+    ({"x_T": SOURCES.clamp(max=0) * 1.5}, r"x_T: .* from -1\.\d+ to .*\[-1, 1\]"),
     ({"x_T": BAD_NAN}, r"x_T: .*nan"),
     ({"x_T": (SOURCES * 127 + 128).byte()}, r"x_T: torch.uint8"),
     ({"mask": torch.ones(7, 1, 4, 4)}, r"mask of shape \(7, 1, 4, 4\).*\(7, 1, 8, 8\)"),
