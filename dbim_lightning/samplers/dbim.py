@@ -53,7 +53,7 @@ class DBIM:
         if order not in (1, 2, 3):
             raise UserError(f"order={order}: use 1, 2 or 3")
         if eta > 0 and order > 1:
-            raise UserError(f"eta={eta} with order={order}: noise needs order=1")
+            raise UserError(f"eta={eta} with order={order}: use eta=0 for order 2 or 3, or order=1")
         self.nfe, self.eta, self.order = nfe, eta, order
         self.clip_denoised, self.grid = clip_denoised, grid
 
