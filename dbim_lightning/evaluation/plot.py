@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.rows import METRICS, Row, calls, label, references, varying
@@ -28,6 +28,7 @@ def plot(rows: list[Row]) -> Figure:
         _draw_lines(axes, rows, name)
         _draw_references(axes, rows, name)
         _dress(axes, [calls(row) for row in rows])
+        _scale(axes, [row[name] for row in rows if row.get(name) is not None])
     entries: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
@@ -90,7 +91,17 @@ def _dress(axes: Axes, budgets: list[int]) -> None:
     axes.set_xticks(ticks, labels)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("NFE")
-    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _scale(axes: Axes, values: list[float]) -> None:
+    """A log axis where the largest value would hide the differences among the small ones."""
+    if min(values) > 0 and max(values) > 5 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))

@@ -196,6 +196,13 @@ def test_plot_draws_near_references_and_states_far_ones():
     assert notes(ssim) == ["source 0.5"]
 
 
+def test_far_apart_values_get_a_log_axis():
+    kid, distance, *_ = plot([result(5, 0.0, kid_lite0=0.2), result(20, 0.0, kid_lite0=0.01)]).axes
+    assert (kid.get_yscale(), distance.get_yscale()) == ("log", "linear")
+    below_zero = plot([result(5, 0.0, kid_lite0=0.2), result(20, 0.0, kid_lite0=-0.01)]).axes[0]
+    assert below_zero.get_yscale() == "linear"
+
+
 def test_crowded_ticks_keep_their_mark_and_lose_their_label():
     axes = plot([result(nfe, 0.0) for nfe in (5, 6, 7, 18, 20, 100)]).axes[0]
     labels = [tick.get_text() for tick in axes.get_xticklabels()]
