@@ -37,4 +37,4 @@ def save_sheet(path: Path, rows: Mapping[str, Tensor]) -> None:
         axes.set_axis_off()
         axes.text(-0.01, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.05)  # however long the labels are

@@ -1,5 +1,6 @@
 """Metrics against NFE, in panels side by side."""
 
+import math
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -7,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.rows import METRICS, Row, calls, label, references, varying
+from dbim_lightning.evaluation.rows import METRICS, Row, calls, label, references, shown, varying
 
 _PANELS = ("kid_lite0", "fd_lite0", "mse", "ssim")
 _STYLES = {"source": ":", "training targets": "--"}
@@ -19,10 +20,11 @@ _MARKERS = "os^Dvp"
 
 def plot(rows: list[Row]) -> Figure:
     """Small panels side by side: one metric each against NFE, one line per setting."""
+    rows = shown(rows)
     names = [name for name in _PANELS if any(row.get(name) is not None for row in rows)]
     if not names:
         raise UserError("no result row holds a metric: evaluate with metrics")
-    figure = Figure(figsize=(2.4 * max(len(names), 2), 2.9), dpi=200, layout="constrained")
+    figure = Figure(figsize=(2.4 * max(len(names), 2), 2.5), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         _draw_lines(axes, rows, name)
@@ -34,6 +36,7 @@ def plot(rows: list[Row]) -> Figure:
         handles, labels = axes.get_legend_handles_labels()
         entries = dict(zip(labels, handles, strict=True)) | entries
     columns = 4 if max(map(len, entries)) < 24 else 2
+    figure.set_figheight(2.5 + 0.2 * math.ceil(len(entries) / columns))
     figure.legend(
         entries.values(), entries, loc="outside lower center", ncols=columns, frameon=False
     )

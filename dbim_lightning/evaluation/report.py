@@ -17,6 +17,7 @@ from dbim_lightning.evaluation.rows import (
     metric_cells,
     references,
     settings,
+    shown,
     text,
     varying,
 )
@@ -24,6 +25,7 @@ from dbim_lightning.evaluation.rows import (
 
 def table(rows: list[Row]) -> str:
     """Markdown: what varies among the jobs, NFE and metrics; below it what the jobs share."""
+    rows = shown(rows)
     names = varying(rows)
     columns = [*names, "nfe"]
     if any(calls(row) != row["nfe"] for row in rows):

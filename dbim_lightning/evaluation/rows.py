@@ -1,7 +1,8 @@
 """The `results.json` of many jobs as rows: what was asked, what came out, what to call them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,12 +64,28 @@ def collect(folder: str | Path) -> list[Row]:
 
 def labels(folder: str | Path) -> dict[Path, str]:
     """What to call each of the `jobs` in a folder: the settings that vary, and below them NFE."""
-    rows = jobs(folder)
-    names = varying(list(rows.values()))
-    return {
-        job: (f"{label(row, names)}\n" if names else "") + f"NFE {row['nfe']}"
-        for job, row in rows.items()
-    }
+    found = jobs(folder)
+    rows = shown(list(found.values()))
+    names = varying(rows)
+    settings = [f"{label(row, names)}, " if names else "" for row in rows]
+    lines = [f"{start}NFE {row['nfe']}" for start, row in zip(settings, rows, strict=True)]
+    return dict(zip(found, [line.replace(", ", "\n") for line in lines], strict=True))
+
+
+def shown(rows: list[Row]) -> list[Row]:
+    """The rows with their checkpoints named by the part of the path that differs."""
+    split = {row["checkpoint"]: row["checkpoint"].split("/") for row in rows if "checkpoint" in row}
+    if len(split) < 2:
+        return rows
+    start = _num_shared(split.values())
+    end = _num_shared(parts[::-1] for parts in split.values())
+    short = {path: "/".join(parts[start : len(parts) - end]) for path, parts in split.items()}
+    return [row | {"checkpoint": short.get(row.get("checkpoint"))} for row in rows]
+
+
+def _num_shared(paths: Iterable[list[str]]) -> int:
+    """How many parts all paths begin with."""
+    return len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))))
 
 
 def _read(path: Path) -> Row:

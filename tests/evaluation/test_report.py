@@ -130,6 +130,18 @@ def test_settings_that_only_tell_samplers_apart_stand_in_the_caption():
     assert lines[:3] == ["dbim, eta 0", "dbim, eta 1", "ddbm"]
 
 
+def test_checkpoints_are_told_apart_by_what_differs_in_their_paths(tmp_path):
+    paths = ["runs/a/vp/checkpoints/last.ckpt", "runs/b/ve/checkpoints/last.ckpt"]
+    rows = [result(5, eta, checkpoint=path) for path in paths for eta in (0.0, 1.0)]
+    header, _, first, _, third, *_ = cells(table(rows))
+    assert header[:3] == ["eta", "checkpoint", "NFE"]
+    assert (first[1], third[1]) == ("a/vp", "b/ve")
+    assert "checkpoint a/vp" in plot(rows).axes[0].lines[0].get_label()
+    assert "eta 1\ncheckpoint b/ve\nNFE 5" in labels(write(tmp_path, rows)).values()
+    summarise(tmp_path)
+    assert paths[0] in (tmp_path / "summary.csv").read_text()
+
+
 def test_of_equal_jobs_the_newest_counts(tmp_path):
     write(tmp_path, [result(5, 0.0, mse=0.1), result(5, 1.0), result(5, 0.0, mse=0.3)])
     os.utime(tmp_path / "sweep" / "0" / "results.json", (2e9, 2e9))
@@ -201,6 +213,17 @@ def test_far_apart_values_get_a_log_axis():
     assert (kid.get_yscale(), distance.get_yscale()) == ("log", "linear")
     below_zero = plot([result(5, 0.0, kid_lite0=0.2), result(20, 0.0, kid_lite0=-0.01)]).axes[0]
     assert below_zero.get_yscale() == "linear"
+
+
+def test_panels_keep_their_height_under_a_long_legend():
+    few, many = (
+        plot([result(nfe, 0.0, seed=seed) for nfe in (5, 20) for seed in range(n)]) for n in (2, 20)
+    )
+    heights = []
+    for figure in (few, many):
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_position().height * figure.get_figheight())
+    assert heights[1] > 0.9 * heights[0]
 
 
 def test_crowded_ticks_keep_their_mark_and_lose_their_label():
