@@ -15,11 +15,11 @@ from hydra.types import RunMode
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning.bridge import BridgeDenoiser
-from dbim_lightning.errors import one_line_errors
+from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation import Evaluator, report, sheets, spread
 from dbim_lightning.evaluation.rows import describe
-from dbim_lightning.training.checkpoint import load_weights, newest_checkpoint, read_checkpoint
+from dbim_lightning.training.checkpoint import newest_checkpoint
+from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
 
 instantiate = partial(hydra_instantiate, _convert_="all")
 
@@ -28,16 +28,14 @@ instantiate = partial(hydra_instantiate, _convert_="all")
 def build_evaluator(checkpoint: Path, options: str) -> Evaluator:
     """The same for all jobs of a sweep that share these options (YAML)."""
     cfg = OmegaConf.create(options)
-    saved = read_checkpoint(checkpoint)
-    config = OmegaConf.create(saved.config)
-    denoiser = BridgeDenoiser(
-        instantiate(config.network),
-        instantiate(config.schedule),
-        instantiate(config.preconditioning),
-    )
+    saved = read_bridge(checkpoint)
+    denoiser = build_denoiser(saved.config)
     load_weights(denoiser, saved)
+    config = cfg.get("dataset") or OmegaConf.create(saved.config).get("dataset")
+    if config is None:
+        raise UserError(f"{checkpoint} does not say which data to take: give dataset=NAME")
     device = torch.device(cfg.device or torch.accelerator.current_accelerator(True) or "cpu")
-    dataset = instantiate(config.dataset)
+    dataset = instantiate(config)
     data, train_data = spread(dataset("test"), cfg.num_images), dataset("train")
     return Evaluator(
         denoiser.eval().to(device),
@@ -51,9 +49,11 @@ def build_evaluator(checkpoint: Path, options: str) -> Evaluator:
 def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str, Any]:
     """Writes results.json and the pictures of one job into `folder`; returns the row."""
     sampler = instantiate(cfg.sampler, nfe=cfg.nfe)
-    checkpoint = Path(cfg.checkpoint) if cfg.checkpoint else newest_checkpoint(Path(cfg.runs))
+    checkpoint = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
     print(f"Evaluating {checkpoint}")
-    options = OmegaConf.masked_copy(cfg, ["device", "num_images", "features", "batch_size"])
+    options = OmegaConf.masked_copy(
+        cfg, ["device", "num_images", "features", "batch_size", "dataset"]
+    )
     evaluator = build_evaluator(checkpoint, OmegaConf.to_yaml(options))
     row = {**describe(OmegaConf.to_container(cfg.sampler), choices), "nfe": cfg.nfe}
     row |= {"seed": cfg.seed, "checkpoint": str(checkpoint), **evaluator.run(sampler, cfg.seed)}

@@ -24,21 +24,19 @@ from dbim_lightning.training import (
     Previews,
     Progress,
     best_precision,
+    load_initial,
     make_loggers,
     resumed_config,
 )
 
-rank_zero_print = rank_zero_only(print)
+print_once = rank_zero_only(print)
 instantiate = partial(hydra_instantiate, _convert_="all")
 
 
 def make_module(cfg: DictConfig) -> BridgeModule:
     """The bridge that the configuration describes, with its training settings."""
-    denoiser = BridgeDenoiser(
-        instantiate(cfg.network), instantiate(cfg.schedule), instantiate(cfg.preconditioning)
-    )
     return BridgeModule(
-        denoiser,
+        BridgeDenoiser(*map(instantiate, (cfg.network, cfg.schedule, cfg.preconditioning))),
         instantiate(cfg.training.optimizer),
         cfg.training.warmup_steps,
         cfg.training.cooldown_steps,
@@ -72,9 +70,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
         cfg = resumed_config(Path(cfg.resume), list(HydraConfig.get().overrides.task))
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = make_module(cfg), instantiate(cfg.data)
+    if cfg.get("weights") and not cfg.resume:
+        load_initial(module.denoiser, Path(cfg.weights), OmegaConf.to_container(cfg.schedule))
     trainer = make_trainer(cfg, folder)
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    rank_zero_print(f"Training {parameters / 1e6:.2f} M parameters in {folder}")
+    count = sum(parameter.numel() for parameter in module.parameters()) / 1e6
+    print_once(f"Training {count:.2f} M parameters in {folder}")
     trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
     result = {key: value.item() for key, value in trainer.logged_metrics.items()}
     if trainer.max_steps % cfg.trainer.val_check_interval:
@@ -82,8 +82,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     if trainer.is_global_zero:
         result = {"step": trainer.global_step, **result}
         (folder / "training.json").write_text(json.dumps(result, indent=1))
-    rank_zero_print(f"Previews: {folder}/previews")
-    rank_zero_print("Evaluate with: python evaluate.py -m nfe=2,5,10,20")
+    print_once(f"Previews: {folder}/previews\nEvaluate: python evaluate.py -m nfe=2,5,10,20")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

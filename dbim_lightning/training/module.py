@@ -13,8 +13,8 @@ from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import Pair
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers import ImageNoise
+from dbim_lightning.weights import CONFIG_KEY
 
-CONFIG_KEY = "dbim_lightning_config"
 VALIDATION_TIMES = 8
 
 

@@ -10,13 +10,8 @@ import torch
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks import ADMUNet
-from dbim_lightning.training import (
-    CONFIG_KEY,
-    load_weights,
-    newest_checkpoint,
-    read_checkpoint,
-    resumed_config,
-)
+from dbim_lightning.training import newest_checkpoint, resumed_config
+from dbim_lightning.weights import CONFIG_KEY, load_weights, read_bridge
 
 
 def denoiser(channel_mult=(1,)):
@@ -34,7 +29,7 @@ def test_weights_survive_the_round_trip(tmp_path):
     original, copy = denoiser(), denoiser()
     for parameter in original.parameters():
         torch.nn.init.normal_(parameter)
-    saved = read_checkpoint(save(tmp_path / "a.ckpt", original))
+    saved = read_bridge(save(tmp_path / "a.ckpt", original))
     assert (saved.step, saved.config) == (7, {"seed": 1})
     load_weights(copy, saved)
     for key, value in original.state_dict().items():
@@ -42,7 +37,7 @@ def test_weights_survive_the_round_trip(tmp_path):
 
 
 def test_another_network_is_named_by_its_first_differing_weights(tmp_path):
-    saved = read_checkpoint(save(tmp_path / "a.ckpt", denoiser((1, 2))))
+    saved = read_bridge(save(tmp_path / "a.ckpt", denoiser((1, 2))))
     with pytest.raises(UserError, match=r"another network; \d+ weights differ, first network\."):
         load_weights(denoiser(), saved)
 
@@ -51,7 +46,7 @@ def test_truncated_file_is_not_readable(tmp_path):
     path = save(tmp_path / "a.ckpt", denoiser())
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        read_checkpoint(path)
+        read_bridge(path)
 
 
 def test_code_in_a_pickle_is_never_run(tmp_path):
@@ -65,17 +60,17 @@ def test_code_in_a_pickle_is_never_run(tmp_path):
     with path.open("wb") as file:
         pickle.dump(Bomb(), file)
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        read_checkpoint(path)
+        read_bridge(path)
     torch.save({"state_dict": Bomb()}, path)
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        read_checkpoint(path)
+        read_bridge(path)
     assert not marker.exists()
 
 
 def test_checkpoint_of_another_program(tmp_path):
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match=r"was not written by train\.py"):
-        read_checkpoint(tmp_path / "a.ckpt")
+        read_bridge(tmp_path / "a.ckpt")
 
 
 def test_newest_is_the_run_that_finished_last(tmp_path):

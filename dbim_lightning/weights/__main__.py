@@ -1,0 +1,127 @@
+"""Weights files: python -m dbim_lightning.weights import|export SOURCE -o FILE; --help."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from rich.progress import track
+from torch import Tensor
+
+from dbim_lightning.errors import UserError, one_line_errors
+from dbim_lightning.weights.build import build_denoiser
+from dbim_lightning.weights.files import (
+    CONFIG_KEY,
+    SavedBridge,
+    differing,
+    read_bridge,
+    read_tensors,
+    shapes,
+    write_bridge,
+)
+from dbim_lightning.weights.formats import convert, recognise
+
+CONF = Path(__file__).parents[2] / "conf"
+PUBLISHED_STATISTICS = {"sigma_data": 0.5, "sigma_data_end": 0.5, "cov_xy": 0.0}
+PUBLISHED_SCHEDULES = {"adm_e2h": "vp", "adm_diode": "vp", "adm_imagenet": "i2sb"}
+
+
+def choice(group: str, name: str) -> Any:
+    """One YAML of conf/, as a configuration."""
+    path = CONF / group / f"{name}.yaml"
+    if not path.is_file():
+        found = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
+        raise UserError(f"no {group} {name!r}: {path.parent} has {found}")
+    return OmegaConf.load(path)
+
+
+def bridge_config(network: str, schedule: str) -> dict[str, Any]:
+    """The bridge that two YAMLs describe, with the data statistics that the papers assume."""
+    if PUBLISHED_SCHEDULES.get(network, schedule) != schedule:
+        raise UserError(
+            f"--schedule {schedule}: the published weights of {network} were trained with "
+            f"--schedule {PUBLISHED_SCHEDULES[network]}"
+        )
+    parts = {"statistics": PUBLISHED_STATISTICS, "network": choice("network", network)}
+    return OmegaConf.to_container(
+        OmegaConf.merge(parts, choice("schedule", schedule)), resolve=True
+    )
+
+
+def expected_shapes(config: dict[str, Any]) -> dict[str, tuple]:
+    """Of the denoiser's state dict, in its order."""
+    with torch.device("meta"):
+        return shapes(build_denoiser(config).state_dict())
+
+
+def likely_preset(found: dict[str, tuple], config: dict[str, Any]) -> str:
+    """Whose shapes these are, in words, or an empty text."""
+    for path in sorted((CONF / "network").glob("*.yaml")):
+        network = OmegaConf.to_container(OmegaConf.load(path))
+        if expected_shapes(config | {"network": network}) == found:
+            return f"; they are those of --network {path.stem}"
+    return ""
+
+
+def import_weights(source: Path, config: dict[str, Any]) -> SavedBridge:
+    """Reads published weights, or a file of this project, and checks that they fit the bridge."""
+    content = {} if source.suffix == ".safetensors" else read_tensors(source)
+    if CONFIG_KEY in content or not content:
+        saved = read_bridge(source)
+        if saved.config["schedule"] != config["schedule"]:
+            raise UserError(
+                f"{source} was trained with the schedule {saved.config['schedule']}, not with "
+                f"{config['schedule']}: give the --schedule that it was trained with"
+            )
+    else:
+        tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        print(f"{source}: a state dict in the form of {recognise(tensors)}")
+        weights = {f"network.{key}": value for key, value in convert(tensors).items()}
+        saved = SavedBridge(source, config, weights, 0)
+    found = shapes(saved.weights)
+    if different := differing(expected_shapes(config), found):
+        preset = likely_preset(found, config)
+        raise UserError(f"{source} is of another network: {different}{preset}")
+    check_finite(saved)
+    return saved
+
+
+def check_finite(saved: SavedBridge) -> None:
+    """Reads every weight once."""
+    for key, value in track(saved.weights.items(), "Checking", len(saved.weights)):
+        if not value.isfinite().all():
+            raise UserError(f"{saved.path}: {key} is not finite: copy or download the file again")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m dbim_lightning.weights", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    imported = commands.add_parser("import", help="published weights -> one self-describing file")
+    imported.add_argument("--network", required=True, help="of conf/network, such as adm_e2h")
+    imported.add_argument("--schedule", required=True, help="of conf/schedule, such as vp")
+    exported = commands.add_parser("export", help="a checkpoint of train.py -> the same")
+    exported.add_argument("--raw", action="store_true", help="the raw weights, not their EMA")
+    for command in (imported, exported):
+        command.add_argument("source", type=Path, metavar="SOURCE")
+        command.add_argument("-o", type=Path, required=True, metavar="FILE.safetensors")
+    return top
+
+
+def main() -> None:
+    options = parser().parse_args()
+    if options.o.suffix != ".safetensors" or not options.o.parent.is_dir():
+        raise UserError(f"-o {options.o}: name a .safetensors file in a folder that is there")
+    if options.command == "import":
+        saved = import_weights(options.source, bridge_config(options.network, options.schedule))
+    else:
+        saved = read_bridge(options.source, options.raw)
+        check_finite(saved)
+    write_bridge(options.o, saved)
+    count = sum(value.numel() for value in saved.weights.values())
+    print(f"{options.o}: {count / 1e6:.2f} M parameters, {options.o.stat().st_size / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

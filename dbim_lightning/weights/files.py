@@ -1,0 +1,141 @@
+"""Self-describing files: weights, and the configuration that rebuilds their bridge."""
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.errors import UserError
+
+CONFIG_KEY = "dbim_lightning_config"
+PREFIX = "denoiser."
+
+
+class SavedBridge(NamedTuple):
+    """What a file says: its configuration, weights of the denoiser, and training step."""
+
+    path: Path
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    step: int
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The content of a file of torch.save, memory-mapped; unpickles nothing but plain data.
+
+    Raises:
+        UserError: no such file, not whole, or more in it than tensors and plain containers.
+    """
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}: give the path of a checkpoint or weights file")
+    with path.open("rb") as file:
+        start = file.read(2)
+    is_zip = zipfile.is_zipfile(path)
+    try:
+        if not is_zip and start != b"\x80\x02":
+            raise zipfile.BadZipFile("not whole, or not a file of torch.save")
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is not a readable checkpoint: it holds more than tensors and plain containers "
+            "and could run any code on loading: ask for the bare state dict"
+        ) from error
+    except (RuntimeError, zipfile.BadZipFile, OSError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} is not a readable checkpoint ({reason}): copy or download it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}: give a file with a state dict")
+    return content
+
+
+def read_bridge(path: Path, raw: bool = False) -> SavedBridge:
+    """Reads a training checkpoint (its EMA weights, or the raw ones) or a weights file.
+
+    Raises:
+        UserError: no such file, not readable, or one of another program.
+    """
+    if path.suffix == ".safetensors" and path.is_file():
+        return _read_safetensors(path)
+    content = read_tensors(path)
+    if CONFIG_KEY not in content:
+        raise UserError(
+            f"{path} does not say how to rebuild its network: it was not written by train.py; "
+            "published weights come in with python -m dbim_lightning.weights import"
+        )
+    state = content["current_model_state" if raw else "state_dict"]
+    weights = {
+        key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)
+    }
+    return SavedBridge(path, content[CONFIG_KEY], weights, content["global_step"])
+
+
+def _read_safetensors(path: Path) -> SavedBridge:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if CONFIG_KEY not in metadata:
+                raise UserError(
+                    f"{path} does not say how to rebuild its network: import it with "
+                    "python -m dbim_lightning.weights import"
+                )
+            weights = {f"network.{key}": file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{path} is not whole ({error}): copy or download it again") from error
+    return SavedBridge(path, json.loads(metadata[CONFIG_KEY]), weights, int(metadata["step"]))
+
+
+def write_bridge(path: Path, saved: SavedBridge) -> None:
+    """Writes a weights file: the network's tensors, and the configuration as metadata.
+
+    It is written beside `path` and then renamed, so that no half of one is left behind.
+
+    Raises:
+        UserError: the folder is missing or cannot be written to.
+    """
+    tensors = {
+        key.removeprefix("network."): value.contiguous() for key, value in saved.weights.items()
+    }
+    metadata = {CONFIG_KEY: json.dumps(saved.config), "step": str(saved.step), "format": "pt"}
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        save_file(tensors, beside, metadata)
+        beside.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {path} ({error}): choose another place") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def differing(ours: dict[str, tuple], theirs: dict[str, tuple]) -> str:
+    """The first five keys whose shapes differ, or an empty text."""
+    keys = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+    shown = ", ".join(f"{key} ({theirs.get(key)}, not {ours.get(key)})" for key in keys[:5])
+    return f"{len(keys)} weights differ, first {shown}" if keys else ""
+
+
+def shapes(weights: dict[str, Tensor]) -> dict[str, tuple]:
+    return {key: tuple(value.shape) for key, value in weights.items()}
+
+
+def load_weights(denoiser: BridgeDenoiser, saved: SavedBridge) -> None:
+    """Puts saved weights into the denoiser.
+
+    Raises:
+        UserError: the weights are of another network; names the first keys that differ.
+    """
+    different = differing(shapes(denoiser.state_dict()), shapes(saved.weights))
+    if different:
+        raise UserError(
+            f"{saved.path} holds another network; {different}: "
+            "use the network that it was trained with"
+        )
+    denoiser.load_state_dict(saved.weights)

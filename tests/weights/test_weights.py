@@ -1,0 +1,224 @@
+"""Published weights come in, go out and come back, bit by bit; what does not fit is named."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from golden_data import MANIFEST, fields, load, unet_options
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import dbim_lightning
+from dbim_lightning.bridge import I2SBSchedule, VPSchedule
+from dbim_lightning.errors import UserError
+from dbim_lightning.weights import (
+    CONFIG_KEY,
+    SavedBridge,
+    build_denoiser,
+    read_bridge,
+    write_bridge,
+)
+from dbim_lightning.weights.__main__ import bridge_config, import_weights
+from dbim_lightning.weights.formats import convert, recognise
+
+ROOT = Path(__file__).parents[2]
+SPECS = json.loads((ROOT / "tests" / "golden" / "unet_full_specs.json").read_text())
+NETS = [unet for unet in MANIFEST["unets"] if unet["id"] in "ab"]
+
+
+def config_of(unet, schedule="vp"):
+    network = {"_target_": "dbim_lightning.networks.ADMUNet"}
+    return bridge_config("adm_tiny", schedule) | {
+        "network": network | unet_options(unet["constructor"])
+    }
+
+
+def as_ddbm(weights):
+    """The state dict as DDBM's program writes it: attention by 2-D 1x1 convolutions."""
+    is_1d = ("qkv.weight", "proj_out.weight")
+    return {k: v.unsqueeze(-1) if k.endswith(is_1d) else v for k, v in weights.items()}
+
+
+def as_adm(weights):
+    """A diffusion model that becomes these weights: half the inputs, a variance output."""
+    out = {key: torch.cat([weights[key]] * 2) for key in ("out.2.weight", "out.2.bias")}
+    return weights | out | {"input_blocks.0.0.weight": weights["input_blocks.0.0.weight"][:, :3]}
+
+
+@pytest.fixture(params=NETS, ids=lambda u: u["id"])
+def unet(request):
+    return request.param, fields(request.param["file"], "param")
+
+
+def run_golden(denoiser, spec):
+    arrays = load(spec["file"])
+    out = denoiser.network(arrays["x"], arrays["timesteps"], arrays["xT"], arrays.get("y"))
+    torch.testing.assert_close(out, arrays["out"], rtol=0, atol=spec["tolerance_abs_out"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "write"), [("DBIM", dict), ("DDBM", as_ddbm)])
+def test_import_export_load_keeps_every_bit_and_the_golden_outputs(unet, tmp_path, name, write):
+    spec, weights = unet
+    torch.save(write(weights), tmp_path / "published.pt")
+    assert recognise(write(weights)) == name
+    saved = import_weights(tmp_path / "published.pt", config_of(spec))
+    write_bridge(tmp_path / "ours.safetensors", saved)
+    again = import_weights(tmp_path / "ours.safetensors", config_of(spec))
+    write_bridge(tmp_path / "again.safetensors", again)
+    denoiser = dbim_lightning.load(tmp_path / "again.safetensors")
+    assert not denoiser.training
+    assert isinstance(denoiser.schedule, VPSchedule)
+    for key, value in weights.items():
+        assert torch.equal(denoiser.network.state_dict()[key], value), key
+    run_golden(denoiser, spec)
+    assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_adm_diffusion_weights_lose_their_variance_and_see_the_source(unet, tmp_path):
+    spec, weights = unet
+    torch.save(as_adm(weights), tmp_path / "adm.pt")
+    assert recognise(as_adm(weights)) == "ADM"
+    saved = import_weights(tmp_path / "adm.pt", config_of(spec, "i2sb"))
+    write_bridge(tmp_path / "ours.safetensors", saved)
+    denoiser = dbim_lightning.load(tmp_path / "ours.safetensors")
+    assert isinstance(denoiser.schedule, I2SBSchedule)
+    state = denoiser.network.state_dict()
+    first = weights["input_blocks.0.0.weight"][:, :3]
+    assert torch.equal(state["input_blocks.0.0.weight"], torch.cat([first, first], dim=1))
+    for key in weights.keys() - {"input_blocks.0.0.weight"}:
+        assert torch.equal(state[key], weights[key]), key
+
+
+@pytest.mark.parametrize("name", ["e2h", "diode"])
+def test_full_ddbm_files_become_the_published_shapes(name):
+    """Shapes alone, on the meta device."""
+    spec = dict(SPECS["configs"][name]["state_dict"])
+    changed = {k: old for k, old, _ in SPECS["ddbm_checkpoints"][name]["changed_key_old_new"]}
+    original = {k: torch.empty(changed.get(k, shape), device="meta") for k, shape in spec.items()}
+    assert recognise(original) == "DDBM"
+    assert [[k, list(v.shape)] for k, v in convert(original).items()] == [
+        [k, shape] for k, shape in spec.items()
+    ]
+
+
+def test_full_adm_file_becomes_the_published_shapes():
+    spec = dict(SPECS["configs"]["imagenet_inpaint_center"]["state_dict"])
+    with torch.device("meta"):
+        original = as_adm({k: torch.empty(shape) for k, shape in spec.items()})
+    assert recognise(original) == "ADM"
+    converted = convert(original)
+    assert {k: list(v.shape) for k, v in converted.items()} == spec
+
+
+def test_file_says_what_it_is(unet, tmp_path):
+    spec, weights = unet
+    torch.save(weights, tmp_path / "a.pt")
+    config = config_of(spec)
+    write_bridge(tmp_path / "a.safetensors", import_weights(tmp_path / "a.pt", config))
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert json.loads(file.metadata()[CONFIG_KEY]) == config
+        assert set(file.keys()) == weights.keys()
+
+
+def test_wrong_network_and_schedule_are_named(unet, tmp_path):
+    spec, weights = unet
+    torch.save(weights, tmp_path / "a.pt")
+    tiny = bridge_config("adm_tiny", "vp")
+    with pytest.raises(UserError, match=r"another network: \d+ weights differ, first network\."):
+        import_weights(tmp_path / "a.pt", tiny)
+    torch.save(build_denoiser(tiny).network.state_dict(), tmp_path / "tiny.pt")
+    with pytest.raises(UserError, match="they are those of --network adm_tiny"):
+        import_weights(tmp_path / "tiny.pt", config_of(spec))
+    write_bridge(tmp_path / "a.safetensors", import_weights(tmp_path / "a.pt", config_of(spec)))
+    with pytest.raises(UserError, match=r"VPSchedule.*--schedule that it was trained with"):
+        import_weights(tmp_path / "a.safetensors", config_of(spec, "i2sb"))
+    with pytest.raises(UserError, match="adm_imagenet were trained with --schedule i2sb"):
+        bridge_config("adm_imagenet", "vp")
+    with pytest.raises(UserError, match=r"no network 'nope'.*adm_tiny"):
+        bridge_config("nope", "vp")
+
+
+def test_broken_files_are_named(unet, tmp_path):
+    spec, weights = unet
+    path = tmp_path / "a.pt"
+    torch.save(weights, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"a\.pt is not a readable checkpoint \(not whole"):
+        import_weights(path, config_of(spec))
+    key = "out.2.bias"
+    torch.save(weights | {key: weights[key] * torch.nan}, path)
+    with pytest.raises(UserError, match=r"out\.2\.bias is not finite"):
+        import_weights(path, config_of(spec))
+    torch.save(list(weights.values()), path)
+    with pytest.raises(UserError, match="holds a list"):
+        import_weights(path, config_of(spec))
+    path = tmp_path / "a.safetensors"
+    save_file(weights, path)
+    with pytest.raises(UserError, match="does not say how to rebuild"):
+        read_bridge(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="is not whole"):
+        read_bridge(path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return Path("ran").touch, ()
+
+
+@pytest.mark.parametrize("write", [pickle.dump, torch.save])
+def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch, write):
+    monkeypatch.chdir(tmp_path)
+    with Path("a.pt").open("wb") as file:
+        write({"w": Bomb()}, file)
+    with pytest.raises(UserError, match=r"could run any code|not a readable checkpoint"):
+        import_weights(Path("a.pt"), bridge_config("adm_tiny", "vp"))
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "no_such.Thing", ""])
+def test_configuration_cannot_call_anything_else(target):
+    config = bridge_config("adm_tiny", "vp")
+    for part in ("network", "schedule", "preconditioning"):
+        with pytest.raises(UserError, match=f"{part} '|is no {part}"):
+            build_denoiser(config | {part: {"_target_": target, "args": "true"}})
+
+
+def test_unwritable_output_leaves_nothing_behind(tmp_path):
+    saved = SavedBridge(tmp_path, {}, {"network.w": torch.ones(3)}, 0)
+    (tmp_path / "folder.safetensors").mkdir()
+    for name in ("nowhere/a.safetensors", "folder.safetensors"):
+        with pytest.raises(UserError, match=r"cannot write .*choose another place"):
+            write_bridge(tmp_path / name, saved)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "dbim_lightning.weights", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_command_imports_and_refuses_in_one_line(tmp_path):
+    network = build_denoiser(bridge_config("adm_tiny", "vp")).network
+    torch.save(as_ddbm(network.state_dict()), tmp_path / "a.pt")
+    options = ["--network", "adm_tiny", "--schedule", "vp", "-o", tmp_path / "a.safetensors"]
+    done = run("import", tmp_path / "a.pt", *options)
+    assert done.returncode == 0, done.stderr
+    assert "in the form of DDBM" in done.stdout
+    assert "1.37 M parameters" in done.stdout
+    loaded = dbim_lightning.load(tmp_path / "a.safetensors").network.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in network.state_dict().items())
+    for bad in (
+        ["import", tmp_path / "no.pt", *options],
+        ["export", ROOT / "README.md", *options[4:]],
+    ):
+        failed = run(*bad)
+        assert failed.returncode == 1
+        assert failed.stderr.startswith("error: ")
+        assert failed.stderr.count("\n") == 1
