@@ -90,7 +90,7 @@ def import_weights(source: Path, config: dict[str, Any]) -> SavedBridge:
 def check_finite(saved: SavedBridge) -> None:
     """Reads every weight once."""
     for key, value in track(saved.weights.items(), "Checking", len(saved.weights)):
-        if not value.isfinite().all():
+        if not value.sum(dtype=torch.float64).isfinite():
             raise UserError(f"{saved.path}: {key} is not finite: copy or download the file again")
 
 

@@ -108,6 +108,7 @@ def write_bridge(path: Path, saved: SavedBridge) -> None:
     beside = path.with_name(f".{path.name}.part")
     try:
         save_file(tensors, beside, metadata)
+        beside.chmod(0o644)  # safetensors gives it to its owner alone
         beside.replace(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path} ({error}): choose another place") from error
