@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks.blocks import (
@@ -20,11 +21,18 @@ from dbim_lightning.networks.blocks import (
 
 
 class Stage(nn.Sequential):
-    """Layers in a row, of which only residual blocks take the embedding."""
+    """Layers in a row, of which only residual blocks take the embedding.
 
-    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+    With `recompute`, blocks keep only their inputs for the backward pass.
+    """
+
+    def forward(self, h: Tensor, emb: Tensor, recompute: bool) -> Tensor:
         for layer in self:
-            h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
+            inputs = (h, emb) if isinstance(layer, ResBlock) else (h,)
+            if recompute and isinstance(layer, ResBlock | AttentionBlock):
+                h = checkpoint(layer, *inputs, use_reentrant=False)
+            else:
+                h = layer(*inputs)
         return h
 
 
@@ -78,6 +86,8 @@ class ADMUNet(nn.Module):
         num_classes: of labels y (B,) int64, which must then be given; None without labels.
         use_scale_shift_norm, resblock_updown, use_new_attention_order: as published.
         condition_mode: "concat" joins x_T to x on channels; None ignores x_T.
+        use_checkpoint: in training, compute blocks again on the way back rather than keep their
+            activations, which takes less memory and more time.
     """
 
     def __init__(
@@ -97,6 +107,7 @@ class ADMUNet(nn.Module):
         resblock_updown: bool = True,
         use_new_attention_order: bool = True,
         condition_mode: Literal["concat"] | None = "concat",
+        use_checkpoint: bool = False,
     ):
         super().__init__()
         if condition_mode not in ("concat", None):
@@ -105,6 +116,7 @@ class ADMUNet(nn.Module):
             raise UserError(f"network with model_channels={model_channels}: use a multiple of 32")
         self.condition_mode = condition_mode
         self.model_channels = model_channels
+        self.use_checkpoint = use_checkpoint
         widths = [mult * model_channels for mult in channel_mult]
         emb_channels = 4 * model_channels
         self.time_embed = nn.Sequential(
@@ -158,13 +170,14 @@ class ADMUNet(nn.Module):
             emb = emb + self.label_emb(y)
         h = torch.cat([x, x_T], dim=1) if self.condition_mode == "concat" else x
         h = h.to(dtype)
+        recompute = self.use_checkpoint and self.training and torch.is_grad_enabled()
         skips = []
         for block in self.input_blocks:
-            h = block(h, emb)
+            h = block(h, emb, recompute)
             skips.append(h)
-        h = self.middle_block(h, emb)
+        h = self.middle_block(h, emb, recompute)
         for block in self.output_blocks:
-            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+            h = block(torch.cat([h, skips.pop()], dim=1), emb, recompute)
         return self.out(h).to(x.dtype)
 
 
