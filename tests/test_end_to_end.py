@@ -226,7 +226,8 @@ def test_ctrl_c_leaves_resumable_checkpoint_and_says_how(runs, openmoji_root):
 
 def test_help_explains_groups_and_keys():
     printed = run("train.py", "--help")
-    for words in ("dataset: openmoji", "network: adm_small, adm_tiny", "trainer.max_steps"):
+    networks = sorted(path.stem for path in (ROOT / "conf" / "network").glob("*.yaml"))
+    for words in ("dataset: openmoji", f"network: {', '.join(networks)}", "trainer.max_steps"):
         assert words in printed
     printed = run("evaluate.py", "--help")
     for group in ("sampler", "sampler/grid"):
