@@ -51,7 +51,10 @@ class Estimator:
         t, total, x_0 = next(self._calls)
         estimate = self._denoise(x, t, self._x_T, **self._cond)
         torch.sum(estimate, dim=(0, 1, 2, 3), dtype=torch.float32, out=total)
-        x_0.copy_(estimate) if not self._clip else torch.clamp(estimate.to(x), -1, 1, out=x_0)
+        if self._clip:
+            torch.clamp(estimate.to(x.dtype), -1, 1, out=x_0)
+        else:
+            x_0.copy_(estimate)
         return x_0 if self._mask is None else x_0.mul_(self._mask).add_(self._known)
 
     def check(self) -> None:
