@@ -2,6 +2,7 @@
 
 from dbim_lightning.data.datamodule import PairDataModule
 from dbim_lightning.data.openmoji import OpenMoji
+from dbim_lightning.data.packed import PackedPairs
 from dbim_lightning.data.pair import Pair
 
-__all__ = ["OpenMoji", "Pair", "PairDataModule"]
+__all__ = ["OpenMoji", "PackedPairs", "Pair", "PairDataModule"]

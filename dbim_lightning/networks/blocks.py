@@ -118,10 +118,12 @@ class AttentionBlock(nn.Module):
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.qkv(self.norm(x).flatten(2))
+        pixels = self.norm(x).flatten(2).transpose(1, 2)
+        qkv = F.linear(pixels, self.qkv.weight.squeeze(-1), self.qkv.bias)
         if self.new_order:
-            q, k, v = qkv.unflatten(1, (3, self.num_heads, -1)).transpose(-1, -2).unbind(1)
+            q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).transpose(1, 3).unbind(2)
         else:
-            q, k, v = qkv.unflatten(1, (self.num_heads, 3, -1)).transpose(-1, -2).unbind(2)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).flatten(1, 2)
-        return x + self.proj_out(h).view_as(x)
+            q, k, v = qkv.unflatten(-1, (self.num_heads, 3, -1)).transpose(1, 2).unbind(3)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        h = F.linear(h, self.proj_out.weight.squeeze(-1), self.proj_out.bias)
+        return x + h.transpose(1, 2).unflatten(2, x.shape[2:])

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import nn
 
 from dbim_lightning.networks import ADMUNet
@@ -94,3 +96,42 @@ def test_output_has_the_dtype_of_the_state(dtype):
     with torch.no_grad():
         assert network(x.to(dtype), t, x_T).dtype == dtype
         assert network.to(torch.bfloat16)(x.to(dtype), t, x_T).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_keeps_norms_and_the_time_embedding_in_float32(dtype):
+    """A norm in 16 bits would lose an input with a large mean, or overflow on its squares."""
+    network = small().eval()
+    seen = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.GroupNorm) or name == "time_embed":
+            module.register_forward_hook(
+                lambda module, args, out, name=name: seen.setdefault(name, (module, args[0], out))
+            )
+    x, t, x_T = inputs(network)
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        network(300 + x, t, 300 + x_T)
+        emb = network.time_embed
+        for name, (module, given, out) in seen.items():
+            with torch.autocast("cpu", enabled=False):
+                exact = module.double()(given.double()).float()
+            rounding = 0 if module is emb else torch.finfo(out.dtype).eps
+            torch.testing.assert_close(out.float(), exact, rtol=rounding, atol=1e-5)
+    assert seen["time_embed"][2].dtype == torch.float32
+    assert len(seen) == 14
+
+
+@pytest.mark.slow
+def test_the_network_for_edges2handbags_learns_from_one_image():
+    """One forward and backward pass at its real size; every weight gets a finite gradient."""
+    network = instantiate(OmegaConf.load("conf/network/adm_e2h.yaml"))
+    x, x_T = torch.randn(2, 1, 3, 64, 64)
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+    out = network(x, torch.tensor([-500.0]), x_T)
+    assert out.shape == x.shape
+    out.square().mean().backward()
+    norms = torch.stack([parameter.grad.norm() for parameter in network.parameters()])
+    assert norms.isfinite().all()
+    assert (norms > 0).all()

@@ -1,0 +1,68 @@
+"""Images from files, and bringing pictures of any size to the resolution of a network."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import center_crop, resize
+
+from dbim_lightning.errors import UserError
+
+Fit = Literal["crop", "squash"]
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All images below a folder, sorted by their path from it."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    shown = (path for path in files if not path.name.startswith("."))
+    return sorted(shown, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image as people see it: RGB, turned as its EXIF data say, on white where transparent.
+
+    16-bit images keep their upper 8 bits.
+
+    Raises:
+        UserError: no such file, or not a whole image.
+    """
+    try:
+        with Image.open(path) as opened:
+            return _rgb(ImageOps.exif_transpose(opened))
+    except FileNotFoundError as error:
+        raise UserError(f"no image at {path}: the data changed; check its folder") from error
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise UserError(f"{path} is not a readable image ({error}): repair or remove it") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, also where Pillow calls it 32
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def fit(
+    image: Image.Image,
+    size: int,
+    how: Fit,
+    interpolation: InterpolationMode = InterpolationMode.BICUBIC,
+) -> Image.Image:
+    """A square of `size`: "crop" scales the short side and cuts the middle out; "squash" scales
+    both sides, whatever the shape was."""
+    if how == "squash":
+        return resize(image, [size, size], interpolation)
+    return center_crop(resize(image, size, interpolation), size)
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """RGB -> (3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 127.5 - 1

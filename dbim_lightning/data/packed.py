@@ -1,0 +1,222 @@
+"""Pairs as uint8 arrays that are memory-mapped, so that training never decodes an image."""
+
+import json
+import shutil
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from dbim_lightning.data.pair import Pair
+from dbim_lightning.errors import UserError
+from dbim_lightning.pictures import to_uint8
+
+FORMAT = 1
+IMAGES, MASKS, CONTENTS, JOURNAL = "images.u8", "masks.u8", "pairs.json", "journal.jsonl"
+
+
+class PackedPairs(Dataset):
+    """What `pack` wrote: a folder per split, of which validation may be that of test.
+
+    Args:
+        split: train, validation or test.
+        root: holds the folders.
+        prepared_by: the command that makes them, for the error that asks for it.
+
+    Raises:
+        UserError: no such folder, or one that is not whole.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        root: str | Path,
+        prepared_by: str = "python -m dbim_lightning.data.pack",
+    ):
+        folder = Path(root) / split
+        if split == "validation" and not folder.exists():
+            folder = Path(root) / "test"
+        if not (folder / CONTENTS).is_file():
+            raise UserError(f"no packed pairs in {folder}: make them with {prepared_by}")
+        self.folder = folder
+        self.contents = json.loads((folder / CONTENTS).read_text())
+        size = self.contents["image_size"]
+        self._shape = (len(self), 2, 3, size, size)
+        found, expected = (folder / IMAGES).stat().st_size, int(np.prod(self._shape))
+        if (self.contents["format"], found) != (FORMAT, expected):
+            raise UserError(
+                f"{folder / IMAGES} has {found} bytes, not the {expected} of format {FORMAT}: "
+                f"delete {folder} and make it again with {prepared_by}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.contents["names"])
+
+    def __getitem__(self, index: int) -> Pair:
+        x_0, x_T = torch.from_numpy(self._images[index].astype(np.float32)).div_(127.5).sub_(1)
+        pair = Pair(x_0=x_0, x_T=x_T, index=index, name=self.contents["names"][index])
+        if self.contents["labels"]:
+            pair["label"] = self.contents["labels"][index]
+        if self._masks is not None:
+            pixels = np.unpackbits(self._masks[index]).reshape(1, *x_0.shape[1:])
+            pair["mask"] = torch.from_numpy(pixels.astype(np.float32))
+            pair["x_T"] = x_T.masked_fill(pair["mask"].bool(), self.contents["hole"])
+        return pair
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the maps, which a worker process opens itself."""
+        return {k: v for k, v in vars(self).items() if k not in ("_images", "_masks")}
+
+    @cached_property
+    def _images(self) -> np.ndarray:
+        return np.memmap(self.folder / IMAGES, np.uint8, "r", shape=self._shape)
+
+    @cached_property
+    def _masks(self) -> np.ndarray | None:
+        if self.contents["hole"] is None:
+            return None
+        shape = (len(self), self._shape[-1] ** 2 // 8)
+        return np.memmap(self.folder / MASKS, np.uint8, "r", shape=shape)
+
+
+class _Caught(Dataset):
+    """A broken image as its error message."""
+
+    def __init__(self, data: Dataset):
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Pair | str:
+        try:
+            return self.data[index]
+        except UserError as error:
+            return str(error)
+
+
+def pack(data: Dataset, folder: Path, workers: int = 0, skip_broken: bool = False) -> dict:
+    """Writes one split of square pairs; goes on where an earlier call was interrupted.
+
+    Images keep 8 bits. A hole keeps its value exactly, which must be one for all pairs.
+
+    Args:
+        data: of `Pair`s; the same again for going on.
+        folder: is there once all of it is written; nothing is done if it is there already.
+        workers: processes that load images.
+        skip_broken: leaves broken images out and lists them, rather than to stop at the first.
+
+    Returns:
+        What the folder holds: names, labels, image_size, hole, left_out.
+
+    Raises:
+        UserError: a broken image, pairs that differ in their size, or no room on the disk.
+    """
+    if not (folder / CONTENTS).is_file():
+        part = folder.with_name(f"{folder.name}.part")
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+            records = _written_before(part, data)
+            _append(part, data, records, workers, skip_broken)
+            (part / CONTENTS).write_text(json.dumps(_contents(records)))
+            (part / JOURNAL).unlink()
+            part.replace(folder)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {part} ({error.strerror}): make room or choose another folder, and "
+                "run the same command again, which goes on from here"
+            ) from error
+    return json.loads((folder / CONTENTS).read_text())
+
+
+def _written_before(part: Path, data: Dataset) -> list[dict]:
+    """The records of an interrupted call; cuts off what it wrote without recording."""
+    journal = part / JOURNAL
+    lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
+    records = [json.loads(line) for line in lines]
+    kept = [record for record in records if "left_out" not in record]
+    if len(records) > len(data) or (
+        kept and data[records.index(kept[-1])]["name"] != kept[-1]["name"]
+    ):
+        raise UserError(f"{part} was begun with other data: delete it, or choose another folder")
+    sizes = {JOURNAL: sum(len(line) + 1 for line in lines)}
+    if kept:
+        pixels = len(kept) * kept[0]["image_size"] ** 2
+        sizes |= {IMAGES: 6 * pixels, MASKS: 0 if kept[0]["hole"] is None else pixels // 8}
+    for name in (IMAGES, MASKS, JOURNAL):
+        with (part / name).open("ab") as file:
+            file.truncate(sizes.get(name, 0))
+    return records
+
+
+def _append(
+    part: Path, data: Dataset, records: list[dict], workers: int, skip_broken: bool
+) -> None:
+    """Writes the pairs that `records` lacks, and adds them to it."""
+    rest = range(len(records), len(data))
+    loader = DataLoader(Subset(_Caught(data), rest), batch_size=None, num_workers=workers)
+    with ExitStack() as stack:
+        images, masks, journal = (
+            stack.enter_context((part / name).open("ab")) for name in (IMAGES, MASKS, JOURNAL)
+        )
+        for item in track(loader, f"Packing {part.with_suffix('')}", len(rest)):
+            if isinstance(item, str):
+                if not skip_broken:
+                    raise UserError(f"{item}; or leave it out with --skip-broken")
+                record = {"left_out": item}
+            else:
+                record = _record(item)
+                if not images.tell():
+                    _check_room(part, len(rest) * 6 * record["image_size"] ** 2)
+                images.write(to_uint8(torch.stack([item["x_0"], item["x_T"]])).numpy().tobytes())
+                if record["hole"] is not None:
+                    masks.write(np.packbits(item["mask"].numpy().astype(bool)).tobytes())
+            images.flush()
+            masks.flush()
+            journal.write(json.dumps(record).encode() + b"\n")
+            records.append(record)
+
+
+def _record(pair: Pair) -> dict:
+    mask, holes = pair.get("mask"), []
+    if mask is not None:
+        holes = pair["x_T"][mask.bool().expand_as(pair["x_T"])].unique().tolist()
+        if len(holes) > 1:
+            raise UserError(f"{pair['name']} has a hole of several colours, which cannot be packed")
+    return {
+        "name": pair["name"],
+        "label": pair.get("label"),
+        "image_size": pair["x_0"].shape[-1],
+        "hole": (holes or [0.0])[0] if mask is not None else None,
+    }
+
+
+def _contents(records: list[dict]) -> dict[str, Any]:
+    kept = [record for record in records if "left_out" not in record]
+    if not kept:
+        raise UserError("every image is broken: " + records[0]["left_out"])
+    common = {(record["image_size"], record["hole"], record["label"] is None) for record in kept}
+    if len(common) > 1:
+        raise UserError(f"pairs differ in size, hole or having a label: {sorted(common, key=str)}")
+    return {
+        "format": FORMAT,
+        "image_size": kept[0]["image_size"],
+        "hole": kept[0]["hole"],
+        "names": [record["name"] for record in kept],
+        "labels": None if kept[0]["label"] is None else [record["label"] for record in kept],
+        "left_out": [record["left_out"] for record in records if "left_out" in record],
+    }
+
+
+def _check_room(part: Path, needed: int) -> None:
+    free = shutil.disk_usage(part).free
+    if free < needed:
+        raise UserError(
+            f"{part} needs {needed / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB: make room "
+            "or choose another folder"
+        )
