@@ -15,8 +15,9 @@ from hydra.types import RunMode
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dbim_lightning.data import spread
 from dbim_lightning.errors import UserError, one_line_errors
-from dbim_lightning.evaluation import Evaluator, report, sheets, spread
+from dbim_lightning.evaluation import Evaluator, report, sheets
 from dbim_lightning.evaluation.rows import describe
 from dbim_lightning.training.checkpoint import newest_checkpoint
 from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
@@ -36,7 +37,7 @@ def build_evaluator(checkpoint: Path, options: str) -> Evaluator:
         raise UserError(f"{checkpoint} does not say which data to take: give dataset=NAME")
     device = torch.device(cfg.device or torch.accelerator.current_accelerator(True) or "cpu")
     dataset = instantiate(config)
-    data, train_data = spread(dataset("test"), cfg.num_images), dataset("train")
+    data, train_data = spread(dataset(cfg.split), cfg.num_images), dataset("train")
     return Evaluator(
         denoiser.eval().to(device),
         data,
@@ -52,11 +53,12 @@ def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str
     checkpoint = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
     print(f"Evaluating {checkpoint}")
     options = OmegaConf.masked_copy(
-        cfg, ["device", "num_images", "features", "batch_size", "dataset"]
+        cfg, ["device", "split", "num_images", "features", "batch_size", "dataset"]
     )
     evaluator = build_evaluator(checkpoint, OmegaConf.to_yaml(options))
     row = {**describe(OmegaConf.to_container(cfg.sampler), choices), "nfe": cfg.nfe}
-    row |= {"seed": cfg.seed, "checkpoint": str(checkpoint), **evaluator.run(sampler, cfg.seed)}
+    row |= {"split": cfg.split, "seed": cfg.seed, "checkpoint": str(checkpoint)}
+    row |= evaluator.run(sampler, cfg.seed)
     (folder / "results.json").write_text(json.dumps(row, indent=1))
     sheets.save_job_sheet(folder, evaluator.preview(sampler, [cfg.seed + i for i in range(3)]))
     return row

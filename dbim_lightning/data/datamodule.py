@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.stream import ShuffledStream
+from dbim_lightning.data.subset import spread
 
 _SPLITS_OF_STAGE = {
     "fit": ("train", "validation"),
@@ -46,6 +47,7 @@ class PairDataModule(LightningDataModule):
         num_workers: Processes that load images.
         seed: Of the training order.
         max_images: Limits every split to its first images, for a quick trial.
+        num_validation_images: At most so many are validated on, spread evenly over the split.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PairDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         max_images: int | None = None,
+        num_validation_images: int = 1000,
     ):
         super().__init__()
         self.dataset = dataset
@@ -64,6 +67,7 @@ class PairDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.max_images = max_images
+        self.num_validation_images = num_validation_images
         self._splits: dict[str, Dataset] = {}
 
     def prepare_data(self) -> None:
@@ -95,18 +99,21 @@ class PairDataModule(LightningDataModule):
         return self._loader(data, sampler=stream)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self._shard("validation"))
+        """A fixed subset where the split is large."""
+        return self._loader(self._shard("validation", self.num_validation_images))
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader(self._shard("test"))
+        return self._loader(self._shard("test", None))
 
     def _limit(self, data: Dataset) -> Dataset:
         if self.max_images is None:
             return data
         return Subset(data, range(min(self.max_images, len(data))))
 
-    def _shard(self, split: str) -> Dataset:
+    def _shard(self, split: str, at_most: int | None) -> Dataset:
         data = self._splits[split]
+        if at_most and len(data) > at_most:
+            data = spread(data, at_most)
         return Subset(data, range(self.trainer.global_rank, len(data), self.trainer.world_size))
 
     def _loader(self, data: Dataset, **options) -> DataLoader:

@@ -6,29 +6,16 @@ from typing import Any
 import torch
 from rich.progress import track
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from dbim_lightning.bridge import BridgeDenoiser
-from dbim_lightning.errors import UserError
+from dbim_lightning.data import spread
 from dbim_lightning.evaluation.generate import Generation, Images
 from dbim_lightning.evaluation.metrics import ImageMetrics, distribution_metrics
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import Sampler
 
 Row = dict[str, Any]
-
-
-def spread(data: Dataset, count: int | None) -> Dataset:
-    """`count` images spread evenly over the data, or all of it.
-
-    Raises:
-        UserError: a count below 2 or above the size of the data.
-    """
-    if count is None:
-        return data
-    if not 2 <= count <= len(data):
-        raise UserError(f"num_images={count}: use 2 to {len(data)}, which is all there are")
-    return Subset(data, torch.linspace(0, len(data) - 1, count).long().tolist())
 
 
 class Evaluator:

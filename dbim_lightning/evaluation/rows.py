@@ -27,7 +27,7 @@ METRICS = {
 }
 REFERENCES = {"source": "source", "train_targets": "training targets"}
 _OUTCOMES = {*METRICS, "nfe_counted", "seconds", "images_per_second", "references"}
-_OF_ANY_SAMPLER = {"seed", "checkpoint", "num_images"}
+_OF_ANY_SAMPLER = {"split", "seed", "checkpoint", "num_images"}
 
 
 def describe(sampler: dict[str, Any], choices: Mapping[str, str]) -> Row:

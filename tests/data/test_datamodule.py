@@ -85,6 +85,14 @@ def test_max_images_limits_every_split(tmp_path):
     assert set(recorder.train_seen) == set(recorder.val_seen) == set(range(4))
 
 
+def test_validation_takes_a_fixed_part_of_a_large_split():
+    for _ in range(2):
+        module = as_rank(PairDataModule(Ramps, batch_size=2, num_validation_images=4), 0, 1)
+        module.setup("validate")
+        indices = [i for batch in module.val_dataloader() for i in batch["index"].tolist()]
+        assert indices == [0, 3, 6, 9]
+
+
 def test_ranks_share_validation_without_repeats():
     shares = []
     for rank in range(3):

@@ -5,9 +5,10 @@ import torch
 from golden_data import ToyNetwork
 from torch.utils.data import Subset
 
-from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VESchedule, VPSchedule
+from dbim_lightning.data import spread
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation import Evaluator, spread
+from dbim_lightning.evaluation import Evaluator
 from dbim_lightning.evaluation.generate import Generation
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import DBIM
@@ -69,6 +70,24 @@ def test_a_subset_keeps_each_images_own_noise():
     some = next(iter(Generation(DBIM(3, 1), denoiser, Subset(PAIRS, [7, 3]), 0, 2)))
     assert some.index.tolist() == [7, 3]
     assert torch.equal(some.samples, whole[[7, 3]])
+
+
+def test_a_mask_keeps_what_is_known_and_labels_reach_the_network():
+    class Labelled(Toy):
+        def forward(self, x, c_noise, x_T, y):
+            seen.append(y.tolist())
+            return super().forward(x, c_noise, x_T)
+
+    seen = []
+    mask = torch.zeros(1, 16, 16)
+    mask[:, 4:12, 4:12] = 1
+    pairs = [{**p, "x_T": p["x_0"] * (1 - mask), "mask": mask, "label": p["index"]} for p in PAIRS]
+    denoiser = BridgeDenoiser(Labelled(), VESchedule(), DDBMPreconditioning()).eval()
+    hole = mask.bool().expand(9, 3, -1, -1)
+    (images,) = Generation(DBIM(3, eta=1), denoiser, pairs, 0, 9)
+    assert torch.equal(images.samples[~hole], images.sources[~hole])
+    assert not torch.equal(images.samples[hole], images.sources[hole])
+    assert seen == [list(range(9))] * 3
 
 
 def test_preview_rows_differ_by_booting_noise():

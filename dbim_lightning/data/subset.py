@@ -1,0 +1,19 @@
+"""A fixed part of a data set."""
+
+import torch
+from torch.utils.data import Dataset, Subset
+
+from dbim_lightning.errors import UserError
+
+
+def spread(data: Dataset, count: int | None) -> Dataset:
+    """`count` images spread evenly over the data, or all of it.
+
+    Raises:
+        UserError: a count below 2 or above the size of the data.
+    """
+    if count is None:
+        return data
+    if not 2 <= count <= len(data):
+        raise UserError(f"num_images={count}: use 2 to {len(data)}, which is all there are")
+    return Subset(data, torch.linspace(0, len(data) - 1, count).long().tolist())
