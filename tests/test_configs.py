@@ -26,7 +26,12 @@ CHOICES = [
     (file.parent.relative_to(CONF).as_posix(), file.stem)
     for file in sorted(CONF.glob("*/**/*.yaml"))
 ]
-MUST_BE_GIVEN = {"listed": ["sampler.grid.times=[0.9,0.5,0.1,0.05,1e-4]"]}
+MUST_BE_GIVEN = {
+    "listed": ["sampler.grid.times=[0.9,0.5,0.1,0.05,1e-4]"],
+    "packed": ["dataset.root=x"],
+    "paired_folder": ["dataset.root=x"],
+    "restoration": ["dataset.root=x"],
+}
 build = partial(instantiate, _convert_="all")
 
 
@@ -100,7 +105,9 @@ def test_published_setup_is_the_published_one():
     assert (ema.decay, ema.ramp) == (0.9999, False)
 
 
-@pytest.mark.parametrize(("choice", "size"), [("adm_tiny", 32), ("adm_small", 64)])
+@pytest.mark.parametrize(
+    ("choice", "size"), [("adm_tiny", 32), ("adm_small", 64), ("adm_medium", 64)]
+)
 def test_network_runs_at_its_size_and_yaml_states_its_parameters(choice, size):
     network = build(composed("train", f"network={choice}").network)
     x = torch.zeros(1, 3, size, size)

@@ -1,6 +1,7 @@
 """Pairs as uint8 arrays that are memory-mapped, so that training never decodes an image."""
 
 import json
+import math
 import shutil
 from contextlib import ExitStack
 from functools import cached_property
@@ -17,6 +18,7 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.pictures import to_uint8
 
 FORMAT = 1
+CHUNK = 64
 IMAGES, MASKS, CONTENTS, JOURNAL = "images.u8", "masks.u8", "pairs.json", "journal.jsonl"
 
 
@@ -63,8 +65,8 @@ class PackedPairs(Dataset):
         if self.contents["labels"]:
             pair["label"] = self.contents["labels"][index]
         if self._masks is not None:
-            pixels = np.unpackbits(self._masks[index]).reshape(1, *x_0.shape[1:])
-            pair["mask"] = torch.from_numpy(pixels.astype(np.float32))
+            pixels = np.unpackbits(self._masks[index], count=x_0[0].numel())
+            pair["mask"] = torch.from_numpy(pixels.astype(np.float32)).view_as(x_0[:1])
             pair["x_T"] = x_T.masked_fill(pair["mask"].bool(), self.contents["hole"])
         return pair
 
@@ -80,12 +82,12 @@ class PackedPairs(Dataset):
     def _masks(self) -> np.ndarray | None:
         if self.contents["hole"] is None:
             return None
-        shape = (len(self), self._shape[-1] ** 2 // 8)
+        shape = (len(self), math.ceil(self._shape[-1] ** 2 / 8))
         return np.memmap(self.folder / MASKS, np.uint8, "r", shape=shape)
 
 
-class _Caught(Dataset):
-    """A broken image as its error message."""
+class _Encoded(Dataset):
+    """Of each pair: its record, and the bytes of images and mask; of a broken one the reason."""
 
     def __init__(self, data: Dataset):
         self.data = data
@@ -93,11 +95,14 @@ class _Caught(Dataset):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, index: int) -> Pair | str:
+    def __getitem__(self, index: int) -> tuple[dict, bytes, bytes]:
         try:
-            return self.data[index]
+            pair = self.data[index]
         except UserError as error:
-            return str(error)
+            return {"left_out": str(error)}, b"", b""
+        images = to_uint8(torch.stack([pair["x_0"], pair["x_T"]])).numpy().tobytes()
+        mask = np.packbits(pair["mask"].numpy().astype(bool)).tobytes() if "mask" in pair else b""
+        return _record(pair), images, mask
 
 
 def pack(data: Dataset, folder: Path, workers: int = 0, skip_broken: bool = False) -> dict:
@@ -124,8 +129,8 @@ def pack(data: Dataset, folder: Path, workers: int = 0, skip_broken: bool = Fals
             records = _written_before(part, data)
             _append(part, data, records, workers, skip_broken)
             (part / CONTENTS).write_text(json.dumps(_contents(records)))
-            (part / JOURNAL).unlink()
             part.replace(folder)
+            (folder / JOURNAL).unlink()
         except OSError as error:
             raise UserError(
                 f"cannot write {part} ({error.strerror}): make room or choose another folder, and "
@@ -146,8 +151,9 @@ def _written_before(part: Path, data: Dataset) -> list[dict]:
         raise UserError(f"{part} was begun with other data: delete it, or choose another folder")
     sizes = {JOURNAL: sum(len(line) + 1 for line in lines)}
     if kept:
-        pixels = len(kept) * kept[0]["image_size"] ** 2
-        sizes |= {IMAGES: 6 * pixels, MASKS: 0 if kept[0]["hole"] is None else pixels // 8}
+        pixels = kept[0]["image_size"] ** 2
+        mask = 0 if kept[0]["hole"] is None else math.ceil(pixels / 8)
+        sizes |= {IMAGES: 6 * pixels * len(kept), MASKS: mask * len(kept)}
     for name in (IMAGES, MASKS, JOURNAL):
         with (part / name).open("ab") as file:
             file.truncate(sizes.get(name, 0))
@@ -158,28 +164,25 @@ def _append(
     part: Path, data: Dataset, records: list[dict], workers: int, skip_broken: bool
 ) -> None:
     """Writes the pairs that `records` lacks, and adds them to it."""
-    rest = range(len(records), len(data))
-    loader = DataLoader(Subset(_Caught(data), rest), batch_size=None, num_workers=workers)
+    rest = Subset(_Encoded(data), range(len(records), len(data)))
+    loader = DataLoader(rest, CHUNK, num_workers=workers, collate_fn=list)
     with ExitStack() as stack:
-        images, masks, journal = (
-            stack.enter_context((part / name).open("ab")) for name in (IMAGES, MASKS, JOURNAL)
-        )
-        for item in track(loader, f"Packing {part.with_suffix('')}", len(rest)):
-            if isinstance(item, str):
-                if not skip_broken:
-                    raise UserError(f"{item}; or leave it out with --skip-broken")
-                record = {"left_out": item}
-            else:
-                record = _record(item)
-                if not images.tell():
-                    _check_room(part, len(rest) * 6 * record["image_size"] ** 2)
-                images.write(to_uint8(torch.stack([item["x_0"], item["x_T"]])).numpy().tobytes())
-                if record["hole"] is not None:
-                    masks.write(np.packbits(item["mask"].numpy().astype(bool)).tobytes())
-            images.flush()
-            masks.flush()
-            journal.write(json.dumps(record).encode() + b"\n")
-            records.append(record)
+        files = [stack.enter_context((part / name).open("ab")) for name in (IMAGES, MASKS, JOURNAL)]
+        for chunk in track(loader, f"Packing {part.with_suffix('')}", len(loader)):
+            for record, *content in chunk:
+                if "left_out" in record and not skip_broken:
+                    raise UserError(f"{record['left_out']}; or leave it out with --skip-broken")
+                if not records:
+                    _check_room(part, len(data) * len(content[0]))
+                records.append(record)
+                for file, value in zip(files, [*content, _line(record)], strict=True):
+                    file.write(value)
+            for file in files:
+                file.flush()
+
+
+def _line(record: dict) -> bytes:
+    return json.dumps(record).encode() + b"\n"
 
 
 def _record(pair: Pair) -> dict:

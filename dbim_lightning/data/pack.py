@@ -1,0 +1,35 @@
+"""Packs any data set: python -m dbim_lightning.data.pack dataset=NAME [dataset.key=value] -o DIR.
+
+Training then reads it with dataset=packed dataset.root=DIR, and decodes no image any more.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from dbim_lightning.data.configured import make_split, parse
+from dbim_lightning.data.packed import pack
+from dbim_lightning.errors import one_line_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m dbim_lightning.data.pack",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-o", type=Path, required=True, metavar="DIR", help="one folder per split")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="that decode images")
+    parser.add_argument("--skip-broken", action="store_true", help="leave broken images out")
+    options, cfg = parse(parser)
+    for split in ("train", "validation", "test"):
+        data = make_split(cfg, split)
+        contents = pack(data, options.o / split, options.workers, options.skip_broken)
+        left_out = contents["left_out"]
+        print(f"{split}: {len(contents['names']):,} pairs, {len(left_out)} left out", *left_out)
+    print(f"Train: python train.py dataset=packed dataset.root={options.o}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()
