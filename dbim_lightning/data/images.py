@@ -1,11 +1,13 @@
 """Images from files, and bringing pictures of any size to the resolution of a network."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
@@ -31,16 +33,35 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         UserError: no such file, or not a whole image.
     """
+    with _opened(path) as opened:
+        return _rgb(ImageOps.exif_transpose(opened))
+
+
+def image_dimensions(path: Path) -> tuple[int, int]:
+    """Width and height that `read_image` will give, from the header alone; same errors."""
+    with _opened(path) as opened:
+        width, height = opened.size
+        if opened.format == "TIFF":  # Pillow has turned its size already
+            return width, height
+        exif = Image.Image.getexif(opened)  # that of PNG files would decode the pixels
+        turned = exif.get(ExifTags.Base.Orientation, 1) >= 5
+        return (height, width) if turned else (width, height)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as opened:
-            return _rgb(ImageOps.exif_transpose(opened))
+            yield opened
     except FileNotFoundError as error:
         raise UserError(f"no image at {path}: the data changed; check its folder") from error
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is not a readable image ({error}): repair or remove it") from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("32-bit floats, whose range is unknown")
     if image.mode.startswith("I"):  # 16 bits, also where Pillow calls it 32
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:

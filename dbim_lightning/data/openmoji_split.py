@@ -31,7 +31,7 @@ def split_drawings(
     groups = np.full(len(names), "", dtype=object)
     kept = np.flatnonzero(splits == "")
     groups[kept] = _group_names([names[i] for i in kept], targets[kept], sources[kept])
-    splits[kept] = [_split_of(group) for group in groups[kept]]
+    splits[kept] = [split_by_hash(group) for group in groups[kept]]
     return splits, groups
 
 
@@ -67,9 +67,9 @@ def _group_names(names: list[str], targets: np.ndarray, sources: np.ndarray) -> 
     return [names[root(i)] for i in range(len(names))]
 
 
-def _split_of(group: str) -> str:
-    """The split of a whole group, from a hash of its smallest name."""
-    residue = int(sha256(group.encode()).hexdigest()[:8], 16) % 20
+def split_by_hash(name: str) -> str:
+    """The split that a name belongs to: 85% are train, 5% validation, 10% test."""
+    residue = int(sha256(name.encode()).hexdigest()[:8], 16) % 20
     return "test" if residue < 2 else "validation" if residue == 2 else "train"
 
 

@@ -1,0 +1,131 @@
+"""Everybody's own pairs: strips, two folders, or a CSV."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+from PIL import Image
+from rich.progress import track
+from torch.utils.data import Dataset
+
+from dbim_lightning.data.images import Fit, fit, image_dimensions, read_image, to_tensor
+from dbim_lightning.data.openmoji_split import SPLITS
+from dbim_lightning.data.pair import Pair
+from dbim_lightning.data.paired_layouts import Layout, PairFiles, find_pairs
+from dbim_lightning.errors import UserError
+
+Side = Literal["left", "right"]
+Read = TypeVar("Read")
+
+
+class PairedFolder(Dataset):
+    """Pairs of images in a folder, found in any of three layouts, and in sorted order of names.
+
+    - strips: each image is two halves side by side.
+    - folders: source/ and target/, or A/ and B/, or trainA/ and trainB/, with equal names.
+    - csv: pairs.csv, or `root` itself, with the columns source, target and, if you like, split and
+      name; its paths are relative to its folder.
+
+    Splits are the folders (or the column) train, val or validation or valid, and test. One of the
+    last two is taken for both; where neither is there, a hash of the name divides the pairs into
+    85% train, 5% validation and 10% test.
+
+    Args:
+        split: train, validation or test.
+        root: Folder with the images, or a .csv file.
+        image_size: Height and width of the pairs; no image may be smaller.
+        layout: auto, or one of the three.
+        source_side: Which half of a strip is the source: left or right.
+        fit: crop scales the short side and cuts out the middle; squash scales both sides.
+        check: Reads the header of every image now, so that a wrong one is found before training.
+
+    Raises:
+        UserError: An option that does not exist, no layout or several, pairs without partner, an
+            empty split, or an image that cannot be read or has a wrong size (also on access).
+    """
+
+    def __init__(
+        self,
+        split: str,
+        root: str | Path,
+        image_size: int = 64,
+        layout: Layout = "auto",
+        source_side: Side = "left",
+        fit: Fit = "crop",
+        check: bool = True,
+    ):
+        _require_choice("split", split, SPLITS)
+        _require_choice("layout", layout, get_args(Layout))
+        _require_choice("source_side", source_side, get_args(Side))
+        _require_choice("fit", fit, get_args(Fit))
+        if image_size < 1:
+            raise UserError(f"dataset.image_size={image_size} is no size: give a whole number")
+        self.image_size, self.source_side, self.fit = image_size, source_side, fit
+        found = find_pairs(Path(root), layout)
+        self._strips = found.layout == "strips"
+        halves = "source|target" if source_side == "left" else "target|source"
+        _tell_once(f"{root}: {f'{halves} ' if self._strips else ''}{found.told}")
+        self._files = found.splits[split]
+        if not self._files:
+            raise UserError(
+                f"{root} has no {split} pairs ({found.told}): put some into a folder {split}/ "
+                "of their own (in a CSV: name it in the column split)"
+            )
+        if check:
+            for files in track(self._files, f"Checking {root}", disable=len(self) <= 20_000):
+                self._require_fitting(files, *self._both(image_dimensions, files))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Pair:
+        files = self._files[index]
+        source, target = self._both(read_image, files)
+        self._require_fitting(files, source.size, target.size)
+        if self._strips:
+            source, target = self._halves(source)
+        x_T, x_0 = (to_tensor(fit(image, self.image_size, self.fit)) for image in (source, target))
+        return Pair(x_0=x_0, x_T=x_T, index=index, name=files.name)
+
+    def _both(self, read: Callable[[Path], Read], files: PairFiles) -> tuple[Read, Read]:
+        """What `read` gives for source and target, read once where both are one strip."""
+        source = read(files.source)
+        return source, source if self._strips else read(files.target)
+
+    def _halves(self, strip: Image.Image) -> tuple[Image.Image, Image.Image]:
+        """The source and the target of a strip."""
+        half = strip.width // 2
+        left = strip.crop((0, 0, half, strip.height))
+        right = strip.crop((half, 0, strip.width, strip.height))
+        return (left, right) if self.source_side == "left" else (right, left)
+
+    def _require_fitting(
+        self, files: PairFiles, source: tuple[int, int], target: tuple[int, int]
+    ) -> None:
+        """Checks the (width, height) of a pair, where a strip stands for both."""
+        divisor, what = (2, "a half of ") if self._strips else (1, "")
+        for path, (width, height) in zip(files[1:], (source, target), strict=True):
+            if width % divisor:
+                raise UserError(f"{path} is {width} wide, an odd number: a strip has equal halves")
+            if min(width // divisor, height) < self.image_size:
+                raise UserError(
+                    f"{what}{path} is {width // divisor}x{height}, smaller than "
+                    f"dataset.image_size={self.image_size}: lower that, or remove the image"
+                )
+        one, other = source[0] * target[1], target[0] * source[1]
+        if self.fit == "crop" and max(one, other) > 1.02 * min(one, other):
+            raise UserError(
+                f"{files.name} has a source of {source[0]}x{source[1]} and a target of "
+                f"{target[0]}x{target[1]}, which a crop cannot align: dataset.fit=squash"
+            )
+
+
+@cache
+def _tell_once(line: str) -> None:
+    print(line)
+
+
+def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"dataset.{option}={value} does not exist: choose {', '.join(choices)}")
