@@ -16,6 +16,7 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning.data import spread
+from dbim_lightning.data.configured import require_complete
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation import Evaluator, report, sheets
 from dbim_lightning.evaluation.rows import describe
@@ -49,6 +50,7 @@ def build_evaluator(checkpoint: Path, options: str) -> Evaluator:
 
 def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str, Any]:
     """Writes results.json and the pictures of one job into `folder`; returns the row."""
+    require_complete(cfg)
     sampler = instantiate(cfg.sampler, nfe=cfg.nfe)
     checkpoint = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
     print(f"Evaluating {checkpoint}")

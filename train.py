@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.data.configured import require_complete
 from dbim_lightning.errors import one_line_errors
 from dbim_lightning.training import (
     BridgeModule,
@@ -68,20 +69,20 @@ def train(cfg: DictConfig, folder: Path) -> None:
     """Runs one training; training.json marks it as finished."""
     if cfg.resume:
         cfg = resumed_config(Path(cfg.resume), list(HydraConfig.get().overrides.task))
+    require_complete(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = make_module(cfg), instantiate(cfg.data)
     if cfg.get("weights") and not cfg.resume:
         load_initial(module.denoiser, Path(cfg.weights), OmegaConf.to_container(cfg.schedule))
     trainer = make_trainer(cfg, folder)
-    count = sum(parameter.numel() for parameter in module.parameters()) / 1e6
-    print_once(f"Training {count:.2f} M parameters in {folder}")
+    count = sum(parameter.numel() for parameter in module.parameters())
+    print_once(f"Training {count / 1e6:.2f} M parameters in {folder}")
     trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
-    result = {key: value.item() for key, value in trainer.logged_metrics.items()}
+    metrics = {key: value.item() for key, value in trainer.logged_metrics.items()}
     if trainer.max_steps % cfg.trainer.val_check_interval:
-        result |= trainer.validate(module, data, verbose=False)[0]
+        metrics |= trainer.validate(module, data, verbose=False)[0]
     if trainer.is_global_zero:
-        result = {"step": trainer.global_step, **result}
-        (folder / "training.json").write_text(json.dumps(result, indent=1))
+        (folder / "training.json").write_text(json.dumps({"step": trainer.global_step, **metrics}))
     print_once(f"Previews: {folder}/previews\nEvaluate: python evaluate.py -m nfe=2,5,10,20")
 
 

@@ -1,5 +1,6 @@
 """Pictures for people to look at."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torchvision.utils import make_grid
 
 INCHES = 0.8  # of one image, at 100 dots per inch
 LABEL_INCHES = 0.9
+SHEET_COLUMNS, SHEET_INCHES = 4, 3.0
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -38,3 +40,25 @@ def save_sheet(path: Path, rows: Mapping[str, Tensor]) -> None:
         axes.text(-0.01, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, bbox_inches="tight", pad_inches=0.05)  # however long the labels are
+
+
+def save_contact_sheet(path: Path, images: Mapping[str, Tensor]) -> None:
+    """Writes a PNG with each image (3, H, W), uint8, under its name.
+
+    Args:
+        path: of the file; its folder is made.
+        images: name -> image, all of one shape.
+    """
+    _, height, width = next(iter(images.values())).shape
+    rows = math.ceil(len(images) / SHEET_COLUMNS)
+    size = (SHEET_INCHES * SHEET_COLUMNS, (SHEET_INCHES * height / width + 0.2) * rows)
+    figure = Figure(figsize=size, dpi=120)
+    grid = figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat
+    for axes, (name, image) in zip(grid, images.items(), strict=False):
+        axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.set_title(name if len(name) <= 34 else f"…{name[-34:]}", fontsize=7)
+    for axes in figure.axes:
+        axes.set_axis_off()
+    figure.tight_layout(pad=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)

@@ -7,7 +7,6 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch.utils.data import Dataset
 
 from dbim_lightning.errors import UserError
@@ -22,10 +21,16 @@ def parse(parser: ArgumentParser) -> tuple[Namespace, DictConfig]:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("train", [options.dataset, *rest])
-            OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except HydraException as error:
         raise UserError(str(error)) from error
+    require_complete(cfg)
     return options, cfg
+
+
+def require_complete(cfg: DictConfig) -> None:
+    """Refuses a configuration with values that somebody has to give."""
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise UserError("give " + " ".join(f"{key}=..." for key in missing))
 
 
 def make_split(cfg: DictConfig, split: str) -> Dataset:

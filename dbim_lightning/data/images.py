@@ -1,5 +1,6 @@
 """Images from files, and bringing pictures of any size to the resolution of a network."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +16,25 @@ from torchvision.transforms.functional import center_crop, resize
 from dbim_lightning.errors import UserError
 
 Fit = Literal["crop", "squash"]
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+
+
+def image_names(folder: Path) -> list[str]:
+    """Sorted paths of all images below a folder, from it; 1.3 million take a few seconds."""
+    names = []
+    for parent, _, files in os.walk(folder):
+        prefix = Path(parent).relative_to(folder).as_posix() + "/"
+        names += [prefix.removeprefix("./") + file for file in files if _is_image(file)]
+    return sorted(names)
+
+
+def _is_image(file: str) -> bool:
+    return not file.startswith(".") and file.lower().endswith(SUFFIXES)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by their path from it."""
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    shown = (path for path in files if not path.name.startswith("."))
-    return sorted(shown, key=lambda path: path.relative_to(folder).as_posix())
+    """The same with the folder before them."""
+    return [folder / name for name in image_names(folder)]
 
 
 def read_image(path: Path) -> Image.Image:

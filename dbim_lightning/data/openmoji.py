@@ -11,8 +11,9 @@ import torch
 from rich.progress import track
 from torch.utils.data import Dataset
 
-from dbim_lightning.data.openmoji_split import SPLIT_SIZE, SPLITS, split_drawings
+from dbim_lightning.data.openmoji_split import SPLIT_SIZE, split_drawings
 from dbim_lightning.data.pair import Pair
+from dbim_lightning.data.splits import SPLITS
 from dbim_lightning.errors import UserError
 
 VERSION = "17.0.0"

@@ -1,11 +1,11 @@
 """Which OpenMoji drawings make a pair, and which of the three splits each belongs to."""
 
 import re
-from hashlib import sha256
 
 import numpy as np
 
-SPLITS = ("train", "validation", "test")
+from dbim_lightning.data.splits import split_by_hash
+
 SPLIT_SIZE = 32
 
 _FLAG = re.compile(r"1F1(E[6-9A-F]|F)|1F3F4-E00")
@@ -65,12 +65,6 @@ def _group_names(names: list[str], targets: np.ndarray, sources: np.ndarray) -> 
     for i, j in _near_pairs(sources[unique]):
         join(unique[i], unique[j])
     return [names[root(i)] for i in range(len(names))]
-
-
-def split_by_hash(name: str) -> str:
-    """The split that a name belongs to: 85% are train, 5% validation, 10% test."""
-    residue = int(sha256(name.encode()).hexdigest()[:8], 16) % 20
-    return "test" if residue < 2 else "validation" if residue == 2 else "train"
 
 
 def _base_code(name: str) -> str:

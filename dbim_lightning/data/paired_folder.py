@@ -10,9 +10,9 @@ from rich.progress import track
 from torch.utils.data import Dataset
 
 from dbim_lightning.data.images import Fit, fit, image_dimensions, read_image, to_tensor
-from dbim_lightning.data.openmoji_split import SPLITS
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.paired_layouts import Layout, PairFiles, find_pairs
+from dbim_lightning.data.splits import SPLITS
 from dbim_lightning.errors import UserError
 
 Side = Literal["left", "right"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from dbim_lightning.data.images import image_dimensions, image_files
-from dbim_lightning.data.openmoji_split import SPLITS, split_by_hash
+from dbim_lightning.data.splits import SPLIT_OF_FOLDER, SPLITS, split_by_hash
 from dbim_lightning.errors import UserError
 
 Layout = Literal["auto", "strips", "folders", "csv"]
@@ -14,13 +14,6 @@ KNOWN = (
     "strips (two halves of one image), or two folders with equal names (source/ target/, A/ B/ or "
     "trainA/ trainB/), or pairs.csv with the columns source,target"
 )
-SPLIT_OF = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "test": "test",
-}
 FORMS = (  # folders of sources and targets, where * is the name of a split
     ("source", "target"),
     ("A", "B"),
@@ -80,7 +73,7 @@ def _found(layout: Layout, root: Path, told: str, groups: dict[str, list[PairFil
     """Makes train, validation and test of the groups that have been found."""
     splits: dict[str, list[PairFiles]] = {split: [] for split in SPLITS}
     for group, pairs in groups.items():
-        split = SPLIT_OF[group]
+        split = SPLIT_OF_FOLDER[group]
         if splits[split]:
             raise UserError(f"{root} has two folders for the {split} split: keep one of them")
         splits[split] = sorted(pairs)
@@ -100,7 +93,7 @@ def _found(layout: Layout, root: Path, told: str, groups: dict[str, list[PairFil
 
 
 def _strips(root: Path) -> dict[str, list[PairFiles]]:
-    folders = {split: root / split for split in SPLIT_OF if (root / split).is_dir()}
+    folders = {split: root / split for split in SPLIT_OF_FOLDER if (root / split).is_dir()}
     return {
         split: [PairFiles(name, path, path) for name, path in _by_name(folder).items()]
         for split, folder in (folders or {"train": root}).items()
@@ -123,7 +116,7 @@ def _folder_forms(root: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
     """What the folders are called -> split -> its folders of sources and targets."""
     forms = {}
     for form in FORMS:
-        for split in SPLIT_OF if "*" in form[0] else ["train"]:
+        for split in SPLIT_OF_FOLDER if "*" in form[0] else ["train"]:
             source, target = (root / side.replace("*", split) for side in form)
             if source.is_dir() and target.is_dir():
                 forms.setdefault(form, {})[split] = source, target
@@ -172,10 +165,10 @@ def _table_pairs(table: Path) -> dict[str, list[PairFiles]]:
         )
     for row in rows:
         split = row.get("split", "train")
-        if split not in SPLIT_OF:
-            raise UserError(f"{table} has the split {split!r}: use {', '.join(SPLIT_OF)}")
+        if split not in SPLIT_OF_FOLDER:
+            raise UserError(f"{table} has the split {split!r}: use {', '.join(SPLIT_OF_FOLDER)}")
         name = row.get("name") or Path(row["source"]).with_suffix("").as_posix()
-        pairs = groups.setdefault(SPLIT_OF[split], {})
+        pairs = groups.setdefault(SPLIT_OF_FOLDER[split], {})
         if name in pairs:
             raise UserError(f"{table} has two pairs {name}: tell them apart in a column name")
         pairs[name] = PairFiles(name, table.parent / row["source"], table.parent / row["target"])

@@ -14,6 +14,6 @@ def spread(data: Dataset, count: int | None) -> Dataset:
     """
     if count is None:
         return data
-    if not 2 <= count <= len(data):
+    if not min(2, len(data)) <= count <= len(data):
         raise UserError(f"num_images={count}: use 2 to {len(data)}, which is all there are")
     return Subset(data, torch.linspace(0, len(data) - 1, count).long().tolist())

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.data.pair import sampling_options
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import ImageNoise, Sampler
 
@@ -46,19 +47,19 @@ class Generation:
     def __iter__(self) -> Iterator[Images]:
         for batch in self.loader:
             start = time.monotonic()
-            cond = {"y": batch["label"].to(self.device)} if "label" in batch else {}
-            samples = self._sample(batch["x_T"].to(self.device), batch["index"], cond)
+            options = sampling_options(batch, self.device)
+            samples = self._sample(batch["x_T"].to(self.device), batch["index"], options)
             self.seconds += time.monotonic() - start
             yield Images(batch["index"], to_uint8(batch["x_T"]), samples, to_uint8(batch["x_0"]))
 
     def __len__(self) -> int:
         return len(self.loader)
 
-    def _sample(self, x_T: Tensor, index: Tensor, cond: dict[str, Tensor]) -> Tensor:
+    def _sample(self, x_T: Tensor, index: Tensor, options: dict[str, Tensor]) -> Tensor:
         """One batch of samples, uint8 on the CPU."""
         self.calls = 0
         noise = ImageNoise(self.seed, index.tolist())
-        samples = self.sampler.sample(self._counted, self.denoiser.schedule, x_T, noise, **cond)
+        samples = self.sampler.sample(self._counted, self.denoiser.schedule, x_T, noise, **options)
         return to_uint8(samples).cpu()
 
     def _counted(self, *args: Tensor, **cond: Tensor) -> Tensor:

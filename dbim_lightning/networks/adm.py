@@ -157,16 +157,14 @@ class ADMUNet(nn.Module):
             x: scaled state c_in x_t, (B, C, H, W); H, W divisible by the last down-sampling factor.
             c_noise: time code (B,).
             x_T: source (B, C, H, W).
-            y: class labels (B,), exactly where the network has classes.
+            y: class labels (B,), for a network with classes; others ignore them.
         """
-        if (y is not None) != (self.label_emb is not None):
-            raise UserError(
-                "class labels y must be given to a class-conditional network, and only to it"
-            )
+        if y is None and self.label_emb is not None:
+            raise UserError("a network with num_classes needs the class labels y of the images")
         dtype = self.out[-1].weight.dtype
         with torch.autocast(x.device.type, enabled=False):
             emb = self.time_embed(timestep_embedding(c_noise, self.model_channels).to(dtype))
-        if y is not None:
+        if self.label_emb is not None:
             emb = emb + self.label_emb(y)
         h = torch.cat([x, x_T], dim=1) if self.condition_mode == "concat" else x
         h = h.to(dtype)

@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import default_collate
 
+from dbim_lightning.data import spread
+from dbim_lightning.data.pair import sampling_options
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import ImageNoise, Sampler
 
@@ -109,16 +110,15 @@ class Previews(Callback):
         if not trainer.is_global_zero:
             return
         dataset = trainer.val_dataloaders.dataset
-        count = min(self.num_images, len(dataset))
-        indices = torch.linspace(0, len(dataset) - 1, count).long().tolist()
-        batch = default_collate([dataset[i] for i in indices])
+        shown = spread(dataset, min(self.num_images, len(dataset)))
+        batch = default_collate([shown[i] for i in range(len(shown))])
         x_T = batch["x_T"].to(pl_module.device)
-        cond = {"y": batch["label"].to(pl_module.device)} if "label" in batch else {}
+        options = sampling_options(batch, pl_module.device)
         denoiser = pl_module.denoiser
         rows = {"source": to_uint8(x_T)}
         for sampler in self.samplers:
             noise = ImageNoise(0, batch["index"].tolist())
-            samples = sampler.sample(denoiser, denoiser.schedule, x_T, noise, **cond)
+            samples = sampler.sample(denoiser, denoiser.schedule, x_T, noise, **options)
             rows[f"NFE {sampler.nfe}"] = to_uint8(samples)
         rows["target"] = to_uint8(batch["x_0"])
         path = self.folder / f"step_{trainer.global_step:07d}.png"

@@ -50,14 +50,15 @@ def test_adm_tiny_starts_from_zero_and_uses_source_and_time():
     assert not torch.allclose(out, network(x, t, -x), atol=1e-3)
 
 
-def test_labels_are_demanded_exactly_by_class_conditional_networks():
+def test_labels_are_demanded_by_networks_with_classes_and_else_ignored():
     options = {"model_channels": 32, "channel_mult": [1], "num_res_blocks": 1}
     options |= {"attention_resolutions": [], "num_head_channels": 32}
-    x, t = torch.randn(2, 3, 8, 8), torch.zeros(2)
-    with pytest.raises(UserError, match="class labels"):
-        ADMUNet(**options)(x, t, x, torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(UserError, match="class labels"):
-        ADMUNet(**options, num_classes=4)(x, t, x)
+    x, t, y = torch.randn(2, 3, 8, 8), torch.zeros(2), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(UserError, match="needs the class labels y"):
+        ADMUNet(**options, num_classes=2)(x, t, x)
+    network = ADMUNet(**options)
+    torch.nn.init.normal_(network.out[-1].weight)
+    assert torch.equal(network(x, t, x, y), network(x, t, x))
 
 
 @pytest.mark.parametrize(

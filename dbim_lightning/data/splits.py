@@ -1,0 +1,54 @@
+"""Which images belong to which split."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from dbim_lightning.data.images import image_names
+from dbim_lightning.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+SPLIT_OF_FOLDER = {split: split for split in SPLITS} | dict.fromkeys(("val", "valid"), "validation")
+
+
+def split_by_hash(name: str) -> str:
+    """The split that a name belongs to: 85% are train, 5% validation, 10% test."""
+    residue = int(sha256(name.encode()).hexdigest()[:8], 16) % 20
+    return "test" if residue < 2 else "validation" if residue == 2 else "train"
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """Split -> its sub-folder, where one of validation and test is taken for both.
+
+    The same folder three times where neither is there: `split_of` divides its images.
+    """
+    found = {
+        split: root / name for name, split in SPLIT_OF_FOLDER.items() if (root / name).is_dir()
+    }
+    held_out = found.get("validation", found.get("test"))
+    if held_out is None:
+        return dict.fromkeys(SPLITS, found.get("train", root))
+    return {
+        "train": root / "train",
+        "validation": held_out,
+        "test": found.get("test", held_out),
+    }
+
+
+def split_of(name: str) -> str:
+    """The split of an image by its path from the folder, whatever its suffix."""
+    return split_by_hash(name.rpartition(".")[0])
+
+
+def split_images(root: Path, split: str) -> tuple[Path, list[str]]:
+    """The folder with the images of a split, and their sorted paths from it.
+
+    Raises:
+        UserError: no such split.
+    """
+    if split not in SPLITS:
+        raise UserError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
+    folders = split_folders(root)
+    names = image_names(folders[split])
+    if folders["train"] == folders["test"]:
+        names = [name for name in names if split_of(name) == split]
+    return folders[split], names
