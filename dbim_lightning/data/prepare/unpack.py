@@ -1,0 +1,137 @@
+"""Unpacks archives that nobody has vouched for, and goes on where it was interrupted."""
+
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from gzip import BadGzipFile
+from lzma import LZMAError
+from pathlib import Path, PureWindowsPath
+from typing import BinaryIO, NamedTuple
+
+from rich.progress import open as open_with_progress
+
+from dbim_lightning.data.prepare.writing import one_line_write_errors
+from dbim_lightning.errors import UserError
+
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, BadGzipFile, zlib.error, LZMAError, EOFError)
+CHUNK = 1 << 20
+BEGUN = ".unpacking"
+
+
+class Member(NamedTuple):
+    """A file in an archive."""
+
+    name: str
+    size: int
+    is_plain: bool  # no link, no device
+    open: Callable[[], BinaryIO]
+
+
+def unpack(archive: Path, folder: Path, place: Callable[[str], str | None]) -> None:
+    """Writes the files of a tar (compressed or not) or zip archive below `folder`, once.
+
+    Each file is written beside its place and renamed; those that are there in the right size are
+    kept. A tar in a tar counts as a folder of its name.
+
+    Args:
+        place: The name of a member -> where it goes, from `folder`, or None to leave it out.
+
+    Raises:
+        UserError: A damaged archive, a member that is a link or would leave the folder, no room.
+    """
+    if is_unpacked(archive.name, folder):
+        return
+    with one_line_write_errors(folder), _one_line_read_errors(archive):
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = folder / f".{archive.name}{BEGUN}"
+        begun.touch()
+        for member in _members(archive):
+            _require_harmless(member, archive)
+            target = place(member.name)
+            if target is not None:
+                _write(member, folder / target)
+        begun.replace(_marker(archive.name, folder))
+
+
+def is_unpacked(name: str, folder: Path) -> bool:
+    """Whether all of the archive of this name has been written below `folder`."""
+    return _marker(name, folder).exists()
+
+
+def unfinished(folder: Path) -> list[str]:
+    """The archives that have been written below `folder` in part."""
+    names = (path.name for path in folder.glob(f".*{BEGUN}"))
+    return sorted(name.removeprefix(".").removesuffix(BEGUN) for name in names)
+
+
+def _marker(name: str, folder: Path) -> Path:
+    return folder / f".{name}.unpacked"
+
+
+@contextmanager
+def _one_line_read_errors(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGED as error:
+        raise UserError(
+            f"{archive} is damaged or cut short ({type(error).__name__}): delete it, and download "
+            "or copy it again"
+        ) from error
+
+
+def _members(archive: Path) -> Iterator[Member]:
+    with open_with_progress(archive, "rb", description=f"Unpacking {archive.name}") as file:
+        if archive.suffix == ".zip":
+            yield from _zip_members(file)
+        else:
+            yield from _tar_members(file)
+
+
+def _zip_members(file: BinaryIO) -> Iterator[Member]:
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                is_plain = kind in (0, stat.S_IFREG)
+                opener = partial(archive.open, info)
+                yield Member(info.filename, info.file_size, is_plain, opener)
+
+
+def _tar_members(file: BinaryIO) -> Iterator[Member]:
+    with tarfile.open(fileobj=file, mode="r:*") as archive:
+        for info in archive:
+            if info.isreg() and info.name.endswith(".tar"):
+                for inner in _tar_members(archive.extractfile(info)):
+                    yield inner._replace(name=f"{info.name.removesuffix('.tar')}/{inner.name}")
+            elif not info.isdir():
+                opener = partial(archive.extractfile, info)
+                yield Member(info.name, info.size, info.isreg(), opener)
+        # tarfile takes an archive for whole that lacks the block at its end.
+        if archive.fileobj.tell() < archive.offset + tarfile.BLOCKSIZE:
+            raise EOFError
+        while archive.fileobj.read(CHUNK):  # to the end, where the checksum of gzip stands
+            pass
+
+
+def _require_harmless(member: Member, archive: Path) -> None:
+    path = PureWindowsPath(member.name)  # both kinds of slash, and drives
+    if path.anchor or ".." in path.parts or not member.is_plain:
+        what = "would leave its folder" if member.is_plain else "is a link or a device"
+        raise UserError(
+            f"{archive}: its member {member.name!r} {what}: do not use this archive, get another"
+        )
+
+
+def _write(member: Member, target: Path) -> None:
+    if target.is_file() and target.stat().st_size == member.size:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    with member.open() as source, part.open("wb") as file:
+        shutil.copyfileobj(source, file, CHUNK)
+    part.replace(target)
