@@ -20,4 +20,6 @@ def one_line_errors(*others: type[Exception]) -> Iterator[None]:
         if isinstance(cause, OSError) and cause.filename:
             cause = f"cannot use {cause.filename} ({cause.strerror}): hydra.run.dir=DIR or "
             cause += "hydra.sweep.dir=DIR chooses another folder to write to"
-        raise SystemExit(f"error: {cause}") from None
+        # a worker process of a DataLoader puts its traceback before the message
+        message = str(cause).rpartition(f"{UserError.__module__}.UserError: ")[2].rstrip()
+        raise SystemExit(f"error: {message}") from None

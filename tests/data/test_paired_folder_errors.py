@@ -1,11 +1,13 @@
+import re
 from pathlib import Path
 
 import pytest
 from picture_files import as_folders, as_strips, as_table, hashed, picture, save, some_pairs
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from dbim_lightning.data import PairedFolder, paired_folder
-from dbim_lightning.errors import UserError
+from dbim_lightning.errors import UserError, one_line_errors
 
 
 def test_missing_and_empty_roots(tmp_path):
@@ -199,3 +201,15 @@ def test_checking_decodes_no_pixels(tmp_path, monkeypatch):
 def test_options_that_do_not_exist(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         PairedFolder(**{"split": "train", "root": tmp_path} | options)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_breaks_in_training_is_one_line(tmp_path, workers):
+    as_strips(tmp_path / "train", some_pairs(4))
+    as_strips(tmp_path / "val", some_pairs(1))
+    broken = tmp_path / "train" / "000.png"
+    broken.write_bytes(broken.read_bytes()[:-300])
+    loader = DataLoader(PairedFolder("train", tmp_path, 16), num_workers=workers)
+    message = f"error: {broken} is not a readable image (image file is truncated): repair or rem"
+    with pytest.raises(SystemExit, match=f"^{re.escape(message)}ove it$"), one_line_errors():
+        list(loader)
