@@ -8,7 +8,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.rows import METRICS, Row, calls, label, references, shown, varying
+from dbim_lightning.evaluation.rows import (
+    METRICS,
+    Row,
+    calls,
+    label,
+    over_seeds,
+    references,
+    shown,
+    varying,
+)
 
 _PANELS = ("kid_lite0", "fd_lite0", "mse", "ssim")
 _STYLES = {"source": ":", "training targets": "--"}
@@ -20,7 +29,7 @@ _MARKERS = "os^Dvp"
 
 def plot(rows: list[Row]) -> Figure:
     """Small panels side by side: one metric each against NFE, one line per setting."""
-    rows = shown(rows)
+    rows = over_seeds(shown(rows))
     names = [name for name in _PANELS if any(row.get(name) is not None for row in rows)]
     if not names:
         raise UserError("no result row holds a metric: evaluate with metrics")
@@ -50,15 +59,20 @@ def _draw_lines(axes: Axes, rows: list[Row], name: str) -> None:
         lines.setdefault(label(row, names), []).append(row)
     for i, (title, line) in enumerate(lines.items()):
         points = [row for row in line if row.get(name) is not None]
+        colour, scale = _COLOURS[i % len(_COLOURS)], METRICS[name].scale
         axes.plot(
             [calls(row) for row in points],
-            [row[name] * METRICS[name].scale for row in points],
-            color=_COLOURS[i % len(_COLOURS)],
+            [row[name] * scale for row in points],
+            color=colour,
             marker=_MARKERS[i % len(_MARKERS)],
             markersize=4,
             linewidth=1.5,
             label=title,
         )
+        for row in points:
+            if "spread" in row:
+                height, bar = row[name] * scale, row["spread"][name] * scale
+                axes.errorbar(calls(row), height, bar, capsize=2, color=colour)
 
 
 def _draw_references(axes: Axes, rows: list[Row], name: str) -> None:

@@ -15,6 +15,7 @@ from dbim_lightning.evaluation.rows import (
     calls,
     collect,
     metric_cells,
+    over_seeds,
     references,
     settings,
     shown,
@@ -25,7 +26,7 @@ from dbim_lightning.evaluation.rows import (
 
 def table(rows: list[Row]) -> str:
     """Markdown: what varies among the jobs, NFE and metrics; below it what the jobs share."""
-    rows = shown(rows)
+    rows = over_seeds(shown(rows))
     names = varying(rows)
     columns = [*names, "nfe"]
     if any(calls(row) != row["nfe"] for row in rows):
@@ -56,6 +57,8 @@ def _caption(rows: list[Row], names: list[str]) -> str:
     for row in rows:
         own = [name for name in fixed if name not in same and row.get(name) is not None]
         parts[row["sampler"]] = ", ".join(f"{name} {text(row[name])}" for name in own)
+    if any("spread" in row for row in rows):
+        parts["All rows"] += ", mean ± standard deviation over seeds"
     note = "KID and FD are in EfficientNet-Lite0 features, not Inception's."
     return " ".join(f"{who}: {what}." for who, what in parts.items() if what) + f" {note}"
 

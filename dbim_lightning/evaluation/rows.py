@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from dbim_lightning.errors import UserError
@@ -26,7 +27,7 @@ METRICS = {
     "ssim": Metric("SSIM", 1, 3, "↑"),
 }
 REFERENCES = {"source": "source", "train_targets": "training targets"}
-_OUTCOMES = {*METRICS, "nfe_counted", "seconds", "images_per_second", "references"}
+_OUTCOMES = {*METRICS, "spread", "nfe_counted", "seconds", "images_per_second", "references"}
 _OF_ANY_SAMPLER = {"split", "seed", "checkpoint", "num_images"}
 
 
@@ -81,6 +82,27 @@ def shown(rows: list[Row]) -> list[Row]:
     end = _num_shared(parts[::-1] for parts in split.values())
     short = {path: "/".join(parts[start : len(parts) - end]) for path, parts in split.items()}
     return [row | {"checkpoint": short.get(row.get("checkpoint"))} for row in rows]
+
+
+def over_seeds(rows: list[Row]) -> list[Row]:
+    """Jobs that differ by their seed alone as one row: means, and deviations under "spread"."""
+    names = [name for name in (*settings(rows), "nfe") if name != "seed"]
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(text(row.get(name)) for name in names), []).append(row)
+    return [_averaged(group) if len(group) > 1 else group[0] for group in groups.values()]
+
+
+def _averaged(rows: list[Row]) -> Row:
+    values = {
+        name: [row[name] for row in rows]
+        for name in METRICS
+        if all(row.get(name) is not None for row in rows)
+    }
+    means = {name: fmean(found) for name, found in values.items()}
+    spread = {name: stdev(found) for name, found in values.items()}
+    seeds = ", ".join(text(row.get("seed")) for row in rows)
+    return rows[0] | means | {"seed": seeds, "spread": spread}
 
 
 def _num_shared(paths: Iterable[list[str]]) -> int:
@@ -142,11 +164,16 @@ def text(value: Any) -> str:
 
 
 def metric_cells(values: Row, names: list[str]) -> tuple[str, ...]:
-    """Metrics as the table shows them."""
-    return tuple(
-        "–" if values.get(name) is None else f"{values[name] * scale:.{digits}f}"
-        for name, (_, scale, digits, _) in ((name, METRICS[name]) for name in names)
-    )
+    """Metrics as the table shows them, with the deviation over seeds where there are several."""
+    return tuple(_metric_cell(values, name, METRICS[name]) for name in names)
+
+
+def _metric_cell(values: Row, name: str, metric: Metric) -> str:
+    if values.get(name) is None:
+        return "–"
+    cell = f"{values[name] * metric.scale:.{metric.digits}f}"
+    deviation = values.get("spread", {}).get(name)
+    return cell if deviation is None else f"{cell} ± {deviation * metric.scale:.{metric.digits}f}"
 
 
 def references(rows: list[Row]) -> Iterator[tuple[str, Row]]:

@@ -99,13 +99,13 @@ def test_table_shows_every_setting_that_varies_and_no_timing():
     rows = [
         result(5, 0.0, num_images=10, order=1),
         result(5, 0.0, num_images=20, order=2),
-        result(5, 0.0, num_images=20, order=2, seed=1, seconds=99.0),
+        result(5, 0.0, num_images=20, order=3, seed=1, seconds=99.0),
     ]
     header, _, first, second, third, *_ = cells(table(rows))
     assert header[:4] == ["order", "seed", "num_images", "NFE"]
     assert first[:4] == ["1", "0", "10", "5"]
     assert second[:4] == ["2", "0", "20", "5"]
-    assert third[:4] == ["2", "1", "20", "5"]
+    assert third[:4] == ["3", "1", "20", "5"]
     assert "images," not in table(rows)
 
 
@@ -172,6 +172,20 @@ def test_a_metric_that_no_job_has_is_left_out():
         ["5", "0.0550", "14.25", "0.700"],
     ]
     assert [axes.get_title() for axes in plot([row]).axes] == ["MSE ↓", "SSIM ↑"]
+
+
+def test_jobs_that_differ_by_seed_alone_are_one_row_with_its_deviation():
+    rows = [result(5, 0.0, seed=seed, mse=mse) for seed, mse in ((0, 0.04), (1, 0.06), (2, 0.05))]
+    rows += [result(2, 0.0, seed=seed) for seed in (0, 1, 2)]
+    header, _, two, five, *_ = cells(table(rows))
+    assert (len(rows), header[0], two[0], five[0]) == (6, "NFE", "5", "2")
+    column = header.index("MSE ↓")
+    assert (two[column], five[column]) == ("0.0500 ± 0.0100", "0.0520 ± 0.0000")
+    assert "seed 0, 1, 2, mean ± standard deviation over seeds" in table(rows)
+    panel = plot(rows).axes[2]
+    assert [line.get_label() for line in panel.lines][0] == "dbim"
+    low, high = panel.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((0.04, 0.06))
 
 
 def test_plot_has_a_line_per_setting_and_a_tick_per_nfe():
