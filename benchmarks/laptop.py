@@ -31,7 +31,7 @@ def main() -> None:
         seconds("train.py", "trainer.max_steps=150", run)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         speed = json.loads((Path(folder) / "run/training.json").read_text())["images_per_second"]
-        options = [f"runs={folder}", "nfe=20", "num_images=2", "features=null", evaluation]
+        options = [f"runs={folder}", "nfe=20", "num_images=2", "metrics=paired", evaluation]
         to_image = seconds("evaluate.py", *options)
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     print(f"training: {speed:.0f} images/s, peak memory {peak:.2f} GB")

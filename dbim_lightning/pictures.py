@@ -14,9 +14,10 @@ LABEL_INCHES = 0.9
 SHEET_COLUMNS, SHEET_INCHES = 4, 3.0
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] -> 0..255, rounded to the nearest level."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+def to_uint8(images: Tensor, truncates: bool = False) -> Tensor:
+    """[-1, 1] -> 0..255, rounded to the nearest level, or cut off to the level below."""
+    levels = (images + 1) * 127.5
+    return (levels if truncates else levels.round()).clamp(0, 255).to(torch.uint8)
 
 
 def save_sheet(path: Path, rows: Mapping[str, Tensor]) -> None:

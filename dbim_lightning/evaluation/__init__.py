@@ -1,6 +1,9 @@
-"""Evaluation: sampling, metrics, and reports of quality against NFE."""
+"""Judging samplers: generation, protocols, metrics, result rows and their summaries."""
 
+from dbim_lightning.evaluation.backbones import DINOv2
 from dbim_lightning.evaluation.evaluator import Evaluator
 from dbim_lightning.evaluation.features import EfficientNetLite0
+from dbim_lightning.evaluation.inception import Inception
+from dbim_lightning.evaluation.protocol import Protocol
 
-__all__ = ["EfficientNetLite0", "Evaluator"]
+__all__ = ["DINOv2", "EfficientNetLite0", "Evaluator", "Inception", "Protocol"]

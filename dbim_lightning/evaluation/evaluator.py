@@ -1,62 +1,139 @@
-"""One evaluation job: a trained bridge, a sampler, a set of images -> one result row."""
+"""One evaluation job: a trained bridge, a sampler, a protocol -> one result row."""
 
+import hashlib
+import json
+import resource
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import track
-from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import spread
-from dbim_lightning.evaluation.generate import Generation, Images
-from dbim_lightning.evaluation.metrics import ImageMetrics, distribution_metrics
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.generate import Generation, images_of, own_blocks
+from dbim_lightning.evaluation.given import GivenSamples, save_png
+from dbim_lightning.evaluation.metric import Images, Metric
+from dbim_lightning.evaluation.processes import largest, rank_and_world_size, total
+from dbim_lightning.evaluation.protocol import Protocol
+from dbim_lightning.evaluation.reference import (
+    Reference,
+    cached_reference,
+    make_reference,
+    read_reference,
+)
+from dbim_lightning.evaluation.shards import SampleShards
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import Sampler
 
 Row = dict[str, Any]
+LARGE = 2000
 
 
 class Evaluator:
     """Judges samplers on one trained bridge; what they share is computed once.
 
     Args:
-        denoiser: in evaluation mode, on its device.
-        data: the pairs to evaluate on.
-        train_data: training pairs for the reference, as many as `data` where there are.
-        features: image features (B, 3, H, W) uint8 -> (B, d), or None for paired metrics only.
+        denoiser: in evaluation mode, on the device; None where samples are given.
+        dataset: split, and options of the protocol -> pairs.
+        protocol: what is judged, and how.
+        device: of sampling and of feature networks.
+        num_images: of the split, spread evenly; None takes all.
         batch_size: of sampling; changes no number.
+        folder: of reference statistics and kept samples, which later evaluations find again.
+        origin: what images depend on beside the sampler, in JSON's types: checkpoint and data.
+
+    Raises:
+        UserError: a number of images that the data do not have, or one image alone.
     """
 
     def __init__(
         self,
-        denoiser: BridgeDenoiser,
-        data: Dataset,
-        train_data: Dataset,
-        features: nn.Module | None,
-        batch_size: int,
+        denoiser: BridgeDenoiser | None,
+        dataset: Callable[..., Dataset],
+        protocol: Protocol,
+        device: torch.device | str = "cpu",
+        num_images: int | None = None,
+        batch_size: int = 32,
+        folder: Path = Path("runs/evaluation"),
+        origin: Row | None = None,
     ):
-        self.denoiser, self.data, self.train_data = denoiser, data, train_data
-        self.features, self.batch_size = features, batch_size
-        self.device = next(denoiser.parameters()).device
+        self.denoiser, self.dataset, self.protocol = denoiser, dataset, protocol
+        self.batch_size, self.folder, self.origin = batch_size, folder, origin or {}
+        self.data = spread(dataset(protocol.split), num_images)
+        if len(self.data) < 2:
+            raise UserError(f"the {protocol.split} split has {len(self.data)} image: evaluate 2")
+        self.device = torch.device(device)
+        self.rank, self.world_size = rank_and_world_size()
 
-    def run(self, sampler: Sampler, seed: int) -> Row:
-        """Samples every image once and returns metrics, references, calls and time."""
-        generation = Generation(sampler, self.denoiser, self.data, seed, self.batch_size)
-        metrics = ImageMetrics(self.features, self.device)
-        for images in track(generation, f"Sampling at NFE {sampler.nfe}"):
-            metrics.update(images.samples, images.targets)
-        return {
-            "num_images": metrics.num_images,
-            "nfe_counted": generation.calls,
-            **metrics.compute(self._target_features),
-            "seconds": generation.seconds,
-            "images_per_second": metrics.num_images / generation.seconds,
-            "references": self._references,
-        }
+    def run(
+        self,
+        sampler: Sampler,
+        seed: int,
+        settings: Row,
+        keep: bool | None = None,
+        png: Path | None = None,
+    ) -> Row:
+        """Samples every image once and returns metrics, references, calls and time.
 
-    def preview(self, sampler: Sampler, seeds: list[int], count: int = 12) -> dict[str, Images]:
+        Args:
+            settings: of the sampler, in JSON's types.
+            keep: the samples, so that a killed job goes on; None keeps those of 2,000 or more.
+            png: a folder for the samples as pictures.
+        """
+        keep = len(self.data) >= LARGE if keep is None else keep
+        generation = self.samples(sampler, seed, settings if keep else None)
+        row = self._row(generation, f"Sampling at NFE {sampler.nfe}", png)
+        seconds = largest(generation.seconds)
+        row |= {"nfe_counted": int(largest(generation.calls)), "seconds": seconds}
+        return row | {"images_per_second": len(self.data) / max(seconds, 1e-9)}
+
+    def run_given(self, path: Path, png: Path | None = None) -> Row:
+        """Judges the samples of another program: a folder of images or an .npz file."""
+        given = GivenSamples(path, self.data, self.rank, self.world_size)
+        return self._row(given, f"Judging {path}", png)
+
+    def _row(self, stream: Generation | GivenSamples, title: str, png: Path | None) -> Row:
+        values = self.judge(self._saved(stream, png) if png else stream, title)
+        origin = {key: value for key, value in self.origin.items() if key != "dataset"}
+        row = {"num_images": len(self.data), **values, **origin}
+        return row | {"peak_memory_gb": self._peak_memory(), "references": self._context}
+
+    def _saved(self, stream: Iterable[Images], folder: Path) -> Iterator[Images]:
+        for images in stream:
+            save_png([images], self.data, folder)
+            yield images
+
+    def samples(self, sampler: Sampler, seed: int, settings: Row | None = None) -> Generation:
+        """This process's part of the samples; with settings they are kept in `folder`."""
+        shards = None
+        if settings is not None:
+            config = {**self.origin, **settings, "seed": seed, "split": self.protocol.split}
+            config |= {"num_images": len(self.data), "truncates": self.protocol.truncates}
+            shards = SampleShards(self.folder / "samples", config)
+        return Generation(
+            sampler,
+            self.denoiser,
+            self.data,
+            seed,
+            self.batch_size,
+            self.rank,
+            self.world_size,
+            shards,
+            self.protocol.truncates,
+        )
+
+    def judge(self, stream: Iterable[Images], title: str) -> dict[str, float]:
+        """The protocol's numbers of a stream, of which each process sees its part."""
+        metrics = self.protocol.metrics(self._references, len(self.data), self.device)
+        return self._numbers(metrics, stream, title)
+
+    def preview(self, sampler: Sampler, seeds: Iterable[int], count: int = 12) -> dict[str, Images]:
         """A few images spread over the data, sampled with several seeds."""
         data = spread(self.data, min(count, len(self.data)))
         return {
@@ -64,26 +141,84 @@ class Evaluator:
             for seed in seeds
         }
 
-    @cached_property
-    def _target_features(self) -> Tensor | None:
-        return self._features_of(self.data, "targets")
+    def given_preview(self, path: Path) -> dict[str, Images]:
+        """The first of the samples that another program made."""
+        first = next(iter(GivenSamples(path, self.data)))
+        return {"given": Images(*(None if part is None else part[:12] for part in first))}
+
+    def _numbers(
+        self, metrics: list[Metric], stream: Iterable[Images], title: str
+    ) -> dict[str, float]:
+        for images in track(stream, title, disable=self.rank > 0):
+            for metric in metrics:
+                metric.update(images)
+        values: dict[str, float] = {}
+        for metric in metrics:
+            values |= metric.compute(total(metric.sums()))
+        return values
 
     @cached_property
-    def _references(self) -> dict[str, Row]:
-        """What the bare sources score, and how far training targets are from test targets."""
-        sources = ImageMetrics(self.features, self.device)
-        for batch in track(DataLoader(self.data, self.batch_size), "Reference: bare sources"):
-            sources.update(to_uint8(batch["x_T"]), to_uint8(batch["x_0"]))
-        references = {"source": sources.compute(self._target_features)}
-        if self.features is not None:
-            training = self._features_of(self.train_data, "training targets")
-            references["train_targets"] = distribution_metrics(training, self._target_features)
-        return references
+    def _references(self) -> list[Reference]:
+        """Statistics of the reference images in each feature network, from a file or the data."""
+        networks, given = self.protocol.features, self.protocol.reference
+        size = self.data[0]["x_0"].shape[-1]
+        if not networks:
+            return []
+        first = [read_reference(given, networks[0], size, self.device)] if given else []
+        options = self.protocol.reference_options
+        data = self.dataset(self.protocol.split, **options) if options else self.data
+        key = {"dataset": self._fingerprint(data), "split": self.protocol.split, "size": size}
+        return first + [
+            cached_reference(
+                self.folder / "references",
+                {**key, "network": network.name, "num_images": len(data)},
+                lambda network=network: make_reference(
+                    _targets(data, f"Reference: {network.name}"), len(data), network, self.device
+                ),
+            )
+            for network in networks[len(first) :]
+        ]
 
-    def _features_of(self, data: Dataset, name: str) -> Tensor | None:
-        if self.features is None:
-            return None
-        loader = track(DataLoader(data, self.batch_size), f"Reference: {name}")
-        return torch.cat(
-            [self.features(to_uint8(batch["x_0"]).to(self.device)).cpu() for batch in loader]
-        )
+    @cached_property
+    def _context(self) -> dict[str, Row]:
+        """What the bare sources score, and how far training targets are from the reference."""
+        if not self.protocol.context:
+            return {}
+        context = {"source": self.judge(self._sources(), "Context: bare sources")}
+        if self.protocol.features:
+            train = self.dataset("train")
+            train = spread(train, min(len(self.data), len(train)))
+            metrics = self.protocol.metrics(self._references, len(train), self.device)
+            metrics = metrics[: len(self.protocol.features)]
+            stream = self._blocks(train, "x_0")
+            context["train_targets"] = self._numbers(metrics, stream, "Context: training targets")
+        return context
+
+    def _sources(self) -> Iterator[Images]:
+        return self._blocks(self.data, "x_T")
+
+    def _blocks(self, data: Dataset, key: str) -> Iterator[Images]:
+        """This process's part of the data, judged as if one of its own images were the sample."""
+        for block in own_blocks(len(data), self.rank, self.world_size):
+            pairs = torch.utils.data.default_collate([data[i] for i in block])
+            yield images_of(block, pairs, to_uint8(pairs[key]))
+
+    def _fingerprint(self, data: Dataset) -> str:
+        """Changes with the configuration of the data, their number, and with 16 of the images."""
+        digest = hashlib.sha256(json.dumps(self.origin.get("dataset"), sort_keys=True).encode())
+        some = spread(data, min(16, len(data)))
+        for i in range(len(some)):
+            digest.update(to_uint8(some[i]["x_0"]).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _peak_memory(self) -> float:
+        """GB, of the accelerator where there is one, else of this process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 1e9
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _targets(data: Dataset, title: str) -> Iterator[torch.Tensor]:
+    for batch in track(DataLoader(data, 64), title):
+        yield to_uint8(batch["x_0"])

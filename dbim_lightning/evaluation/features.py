@@ -1,4 +1,4 @@
-"""Image features that need no download at run time: EfficientNet-Lite0 from a package on PyPI."""
+"""What a feature network is, and one that needs no download: EfficientNet-Lite0 from PyPI."""
 
 import torch
 import torch.nn.functional as F
@@ -7,17 +7,42 @@ from torch import Tensor, nn
 from dbim_lightning.errors import UserError
 
 
-class EfficientNetLite0(nn.Module):
+class FeatureNetwork(nn.Module):
+    """A frozen network: (B, 3, H, W) uint8 on its device -> (B, num_features) float32.
+
+    It stays in evaluation mode, also as part of a module that is being trained.
+
+    Attributes:
+        name: short, for the keys of result rows and of cached statistics.
+    """
+
+    num_features: int
+    name: str
+
+    def train(self, mode: bool = True) -> "FeatureNetwork":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+
+def check_images(images: Tensor) -> None:
+    """Raises a `UserError` if images are not (B, 3, H, W) uint8."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise UserError(
+            f"features of {images.dtype} {tuple(images.shape)}: pass (B, 3, H, W) uint8"
+        )
+
+
+class EfficientNetLite0(FeatureNetwork):
     """Mean-pooled last features of EfficientNet-Lite0, trained on ImageNet (Tan and Le, 2019).
 
     Distances in these features rank samplers; they are not comparable with Inception FID or KID.
-    The network stays frozen and in evaluation mode.
 
     Raises:
         UserError: if timm or the weights are not installed.
     """
 
     num_features = 1280
+    name = "lite0"
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,10 +63,6 @@ class EfficientNetLite0(nn.Module):
         self.network.load_state_dict(dict(zip(names, weights.values(), strict=True)))
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "EfficientNetLite0":
-        """Stays in evaluation mode, also as part of a module that is being trained."""
-        return super().train(False)
-
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, 1280) float32 of images (B, 3, H, W) uint8, enlarged or shrunk to 224 px.
@@ -49,9 +70,6 @@ class EfficientNetLite0(nn.Module):
         Raises:
             UserError: if the images are not (B, 3, H, W) uint8.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise UserError(
-                f"features of {images.dtype} {tuple(images.shape)}: pass (B, 3, H, W) uint8"
-            )
+        check_images(images)
         resized = F.interpolate(images.float(), size=(224, 224), mode="bicubic", antialias=True)
         return self.network.forward_features((resized - 127) / 128).mean(dim=(2, 3))

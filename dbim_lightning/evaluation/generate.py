@@ -2,65 +2,122 @@
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
+import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset, default_collate
 
 from dbim_lightning.bridge import BridgeDenoiser
-from dbim_lightning.data.pair import sampling_options
+from dbim_lightning.data.pair import Pair, sampling_options
+from dbim_lightning.evaluation.metric import Images
+from dbim_lightning.evaluation.shards import SampleShards, Shard
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import ImageNoise, Sampler
 
+BLOCK = 64
+"""Images that metrics see at a time, and that a shard holds, whatever the batch size is."""
 
-class Images(NamedTuple):
-    """A batch: data set indices (B,), and sources, samples, targets (B, 3, H, W) uint8."""
 
-    index: Tensor
-    sources: Tensor
-    samples: Tensor
-    targets: Tensor
+def own_blocks(count: int, rank: int, world_size: int) -> list[range]:
+    """Positions below `count` that one rank evaluates: every world_size-th block of 64."""
+    starts = range(rank * BLOCK, count, world_size * BLOCK)
+    return [range(start, min(start + BLOCK, count)) for start in starts]
+
+
+def images_of(block: range, pairs: Pair, samples: Tensor) -> Images:
+    """What metrics see of the pairs (a batch) at these positions, and of their samples."""
+    sources, targets = to_uint8(pairs["x_T"]), to_uint8(pairs["x_0"])
+    position = torch.tensor(block)
+    return Images(pairs["index"], position, sources, samples, targets, pairs.get("label"))
 
 
 class Generation:
-    """Samples a data set; iterating yields `Images` in the order of the data.
+    """Samples a data set; iterating yields `Images`, a block of 64 at a time, in order of position.
+
+    Each image is sampled by one rank, once. Killed and begun again with the same batch size and
+    number of ranks, it yields the same stream bit by bit; with others, the same images but for the
+    rounding of the network.
 
     Args:
         sampler, denoiser: on the device that they shall run on.
         data: of `Pair`s.
         seed: of the noise, together with each image's index.
-        batch_size: changes no image.
+        batch_size: of sampling; above 64 it is rounded down to a multiple of 64.
+        rank, world_size: which of how many processes this is.
+        shards: where samples are kept, and read from if they are there.
+        truncates: whether samples become uint8 by cutting off, as published.
 
     Attributes:
         calls: network calls in each batch, as counted.
-        seconds: spent in sampling alone, so far.
+        seconds: spent in sampling alone, so far; of a kept shard, those that it took once.
     """
 
     def __init__(
-        self, sampler: Sampler, denoiser: BridgeDenoiser, data: Dataset, seed: int, batch_size: int
+        self,
+        sampler: Sampler,
+        denoiser: BridgeDenoiser,
+        data: Dataset,
+        seed: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        shards: SampleShards | None = None,
+        truncates: bool = False,
     ):
-        self.sampler, self.denoiser, self.seed = sampler, denoiser, seed
-        self.loader = DataLoader(data, batch_size)
+        self.sampler, self.denoiser, self.data, self.seed = sampler, denoiser, data, seed
+        self.shards, self.truncates = shards, truncates
         self.device = next(denoiser.parameters()).device
+        self.blocks = own_blocks(len(data), rank, world_size)
+        self.blocks_at_once = max(1, batch_size // BLOCK)
+        self.batch_size = min(batch_size, self.blocks_at_once * BLOCK)
         self.calls, self.seconds = 0, 0.0
 
     def __iter__(self) -> Iterator[Images]:
-        for batch in self.loader:
-            start = time.monotonic()
-            options = sampling_options(batch, self.device)
-            samples = self._sample(batch["x_T"].to(self.device), batch["index"], options)
-            self.seconds += time.monotonic() - start
-            yield Images(batch["index"], to_uint8(batch["x_T"]), samples, to_uint8(batch["x_0"]))
+        for first in range(0, len(self.blocks), self.blocks_at_once):
+            yield from self._together(self.blocks[first : first + self.blocks_at_once])
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self.blocks)
 
-    def _sample(self, x_T: Tensor, index: Tensor, options: dict[str, Tensor]) -> Tensor:
+    def _together(self, blocks: list[range]) -> Iterator[Images]:
+        """Blocks that share batches: all are sampled anew if one is missing.
+
+        So a batch holds the same images whatever was kept, and its rounding is the same.
+        """
+        pairs = [[self.data[position] for position in block] for block in blocks]
+        batches = [default_collate(some) for some in pairs]
+        shards = [self.shards and self.shards.read(*of) for of in zip(blocks, batches, strict=True)]
+        if None in shards:
+            for i, fresh in enumerate(self._sample_all(pairs)):
+                if shards[i] is None:
+                    shards[i] = fresh
+                    if self.shards:
+                        self.shards.write(blocks[i], batches[i], fresh)
+        for block, batch, shard in zip(blocks, batches, shards, strict=True):
+            self.calls = shard.calls
+            self.seconds += shard.seconds
+            yield images_of(block, batch, shard.samples)
+
+    def _sample_all(self, blocks: list[list[Pair]]) -> list[Shard]:
+        """A shard of samples for each block, which share the time by their number of images."""
+        pairs = [pair for block in blocks for pair in block]
+        parts, seconds = [], 0.0
+        for first in range(0, len(pairs), self.batch_size):
+            batch = default_collate(pairs[first : first + self.batch_size])
+            start = time.monotonic()
+            parts.append(self._sample(batch))
+            seconds += time.monotonic() - start
+        samples = torch.cat(parts).split([len(block) for block in blocks])
+        return [Shard(part, self.calls, seconds * len(part) / len(pairs)) for part in samples]
+
+    def _sample(self, batch: Pair) -> Tensor:
         """One batch of samples, uint8 on the CPU."""
         self.calls = 0
-        noise = ImageNoise(self.seed, index.tolist())
+        options = sampling_options(batch, self.device)
+        noise = ImageNoise(self.seed, batch["index"].tolist())
+        x_T = batch["x_T"].to(self.device)
         samples = self.sampler.sample(self._counted, self.denoiser.schedule, x_T, noise, **options)
-        return to_uint8(samples).cpu()
+        return to_uint8(samples, self.truncates).cpu()
 
     def _counted(self, *args: Tensor, **cond: Tensor) -> Tensor:
         self.calls += 1

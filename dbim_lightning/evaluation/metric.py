@@ -27,7 +27,8 @@ class Metric(Protocol):
 
     `sums` are float64 tensors on the CPU whose shapes do not depend on the number of images that
     have been seen. Those of several processes, which have seen different images, are added before
-    `compute`; nothing else passes between processes.
+    `compute`; nothing else passes between processes. Features that are kept by position may be
+    float32: all but one process have zeros there, so that adding does not round.
     """
 
     names: tuple[str, ...]

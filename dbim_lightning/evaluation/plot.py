@@ -19,7 +19,7 @@ from dbim_lightning.evaluation.rows import (
     varying,
 )
 
-_PANELS = ("kid_lite0", "fd_lite0", "mse", "ssim")
+_PANELS = tuple(name for name in METRICS if name not in ("psnr", "is_inception_legacy_tensorflow"))
 _STYLES = {"source": ":", "training targets": "--"}
 
 # Okabe and Ito's colour-blind-safe palette, without its yellow, which is faint on white.

@@ -59,8 +59,10 @@ def _caption(rows: list[Row], names: list[str]) -> str:
         parts[row["sampler"]] = ", ".join(f"{name} {text(row[name])}" for name in own)
     if any("spread" in row for row in rows):
         parts["All rows"] += ", mean ± standard deviation over seeds"
-    note = "KID and FD are in EfficientNet-Lite0 features, not Inception's."
-    return " ".join(f"{who}: {what}." for who, what in parts.items() if what) + f" {note}"
+    caption = " ".join(f"{who}: {what}." for who, what in parts.items() if what)
+    if any("fd_lite0" in row for row in rows):
+        caption += " KID and FD are in EfficientNet-Lite0 features, not Inception's."
+    return caption
 
 
 def summarise(folder: str | Path) -> Path:
@@ -79,6 +81,15 @@ def summarise(folder: str | Path) -> Path:
     _write(folder / "summary.csv", _csv(rows).encode())
     _write(folder / "summary.png", picture.getvalue())
     return _write(folder / "summary.md", table(rows).encode())
+
+
+def tell(folder: Path) -> None:
+    """Prints the summary of a sweep, and where it is; ends the program if no job was done."""
+    if not (folder / "summary.md").exists():
+        raise SystemExit(f"error: no job of the sweep in {folder} could be done, for what is above")
+    print((folder / "summary.md").read_text(encoding="utf-8"))
+    print(f"Table: {folder / 'summary.md'} (and .csv)")
+    print(f"Plot: {folder / 'summary.png'}, images: {folder / 'images.png'}")
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -20,15 +20,28 @@ class Metric(NamedTuple):
 
 
 METRICS = {
+    "fid_inception_legacy_tensorflow": Metric("FID", 1, 2, "↓"),
+    "fid_inception_legacy_pytorch": Metric("FID (legacy_pytorch)", 1, 2, "↓"),
+    "fid_inception_clean": Metric("FID (clean)", 1, 2, "↓"),
+    "kid_inception_clean": Metric("KID × 10³ (clean)", 1e3, 2, "↓"),
+    "is_inception_legacy_tensorflow": Metric("IS", 1, 2, "↑"),
+    "accuracy_resnet50": Metric("accuracy", 100, 1, "↑"),
     "kid_lite0": Metric("KID × 10³", 1e3, 2, "↓"),
     "fd_lite0": Metric("FD", 1, 2, "↓"),
+    "lpips_vgg": Metric("LPIPS (vgg)", 1, 4, "↓"),
+    "lpips_alex": Metric("LPIPS (alex)", 1, 4, "↓"),
     "mse": Metric("MSE", 1, 4, "↓"),
     "psnr": Metric("PSNR", 1, 2, "↑"),
     "ssim": Metric("SSIM", 1, 3, "↑"),
 }
 REFERENCES = {"source": "source", "train_targets": "training targets"}
-_OUTCOMES = {*METRICS, "spread", "nfe_counted", "seconds", "images_per_second", "references"}
-_OF_ANY_SAMPLER = {"split", "seed", "checkpoint", "num_images"}
+_OUTCOMES = {
+    *METRICS,
+    *("spread", "nfe_counted", "seconds", "images_per_second", "peak_memory_gb", "references"),
+    *("versions", "checkpoint_sha256"),
+}
+_KINDS = ("fid_", "fd_", "kid_", "is_", "lpips_", "accuracy_", "diversity_")
+_OF_ANY_SAMPLER = {"metrics", "split", "seed", "checkpoint", "num_images"}
 
 
 def describe(sampler: dict[str, Any], choices: Mapping[str, str]) -> Row:
@@ -123,7 +136,7 @@ def _read(path: Path) -> Row:
 def settings(rows: list[Row]) -> list[str]:
     """What a job was asked to do, NFE apart: all keys but the outcomes, the usual ones first."""
     keys = dict.fromkeys(["sampler", "order", "eta", *(key for row in rows for key in row)])
-    return [key for key in keys if key not in {*_OUTCOMES, "nfe"}]
+    return [key for key in keys if key not in {*_OUTCOMES, "nfe"} and not key.startswith(_KINDS)]
 
 
 def varying(rows: list[Row]) -> list[str]:

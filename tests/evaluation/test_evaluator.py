@@ -1,5 +1,12 @@
 """One job of evaluation: pairing by index, counted calls, references, independence of batches."""
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from golden_data import ToyNetwork
@@ -8,7 +15,8 @@ from torch.utils.data import Subset
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VESchedule, VPSchedule
 from dbim_lightning.data import spread
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation import Evaluator
+from dbim_lightning.evaluation import Evaluator, Protocol
+from dbim_lightning.evaluation.features import FeatureNetwork
 from dbim_lightning.evaluation.generate import Generation
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import DBIM
@@ -17,8 +25,10 @@ IMAGES = torch.rand(9, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 PAIRS = [{"x_0": x[0], "x_T": x[1], "index": i, "name": str(i)} for i, x in enumerate(IMAGES)]
 
 
-class Averages(torch.nn.Module):
+class Averages(FeatureNetwork):
     """Features that are small enough to follow: the mean of each image's quarters."""
+
+    num_features, name = 12, "lite0"
 
     def forward(self, images):
         return torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 2).flatten(1)
@@ -33,15 +43,26 @@ class Toy(ToyNetwork):
         return super().forward(x, c_noise, x_T).to(x)
 
 
-def evaluator(batch_size, features=None):
+def evaluator(folder, batch_size=4, features=(), pairs=PAIRS, **options):
     denoiser = BridgeDenoiser(Toy(), VPSchedule(), DDBMPreconditioning()).eval()
-    return Evaluator(denoiser, PAIRS, PAIRS[::-1], features, batch_size)
+    splits = {"test": pairs, "train": pairs[::-1]}
+    protocol = Protocol("toy", features=features, paired={}, context=True)
+    protocol = replace(protocol, **options)
+    return Evaluator(denoiser, splits.__getitem__, protocol, batch_size=batch_size, folder=folder)
 
 
-def test_row_does_not_depend_on_batch_size_and_counts_calls():
-    rows = [evaluator(size, Averages()).run(DBIM(5, eta=1), seed=0) for size in (9, 2)]
+def numbers(row):
+    """What the images decide, time and place apart."""
+    costs = {"seconds", "images_per_second", "peak_memory_gb"}
+    return {key: value for key, value in row.items() if key not in costs}
+
+
+def test_row_does_not_depend_on_batch_size_and_counts_calls(tmp_path):
+    rows = [
+        numbers(evaluator(tmp_path, size, [Averages()]).run(DBIM(5, eta=1), 0, {}))
+        for size in (9, 2)
+    ]
     for row in rows:
-        del row["seconds"], row["images_per_second"]
         assert row["nfe_counted"] == 5
         assert row["num_images"] == 9
     references = [row.pop("references") for row in rows]
@@ -50,22 +71,22 @@ def test_row_does_not_depend_on_batch_size_and_counts_calls():
         assert references[0][name] == pytest.approx(references[1][name], rel=1e-5, abs=1e-9)
 
 
-def test_references_by_hand():
-    references = evaluator(4, Averages()).run(DBIM(2), seed=0)["references"]
+def test_references_by_hand(tmp_path):
+    references = evaluator(tmp_path, features=[Averages()]).run(DBIM(2), 0, {})["references"]
     source, target = (to_uint8(IMAGES[:, k]).float() / 127.5 - 1 for k in (1, 0))
     assert references["source"]["mse"] == pytest.approx((source - target).square().mean().item())
     # the training targets of this test are the targets themselves
     assert references["train_targets"]["fd_lite0"] == pytest.approx(0, abs=1e-6)
 
 
-def test_without_features_only_paired_metrics():
-    row = evaluator(4).run(DBIM(2), seed=0)
+def test_without_features_only_paired_metrics(tmp_path):
+    row = evaluator(tmp_path).run(DBIM(2), 0, {})
     assert not {"kid_lite0", "fd_lite0"} & row.keys()
     assert row["references"].keys() == {"source"}
 
 
-def test_a_subset_keeps_each_images_own_noise():
-    denoiser = evaluator(4).denoiser
+def test_a_subset_keeps_each_images_own_noise(tmp_path):
+    denoiser = evaluator(tmp_path).denoiser
     whole = torch.cat([b.samples for b in Generation(DBIM(3, 1), denoiser, PAIRS, 0, 4)])
     some = next(iter(Generation(DBIM(3, 1), denoiser, Subset(PAIRS, [7, 3]), 0, 2)))
     assert some.index.tolist() == [7, 3]
@@ -90,11 +111,87 @@ def test_a_mask_keeps_what_is_known_and_labels_reach_the_network():
     assert seen == [list(range(9))] * 3
 
 
-def test_preview_rows_differ_by_booting_noise():
-    previews = evaluator(4).preview(DBIM(3), [0, 1], count=4)
+def test_preview_rows_differ_by_booting_noise(tmp_path):
+    previews = evaluator(tmp_path).preview(DBIM(3), [0, 1], count=4)
     assert previews["seed 0"].index.tolist() == [0, 2, 5, 8]
     assert torch.equal(previews["seed 0"].targets, previews["seed 1"].targets)
     assert not torch.equal(previews["seed 0"].samples, previews["seed 1"].samples)
+
+
+def test_reference_statistics_are_computed_once_and_follow_the_images(tmp_path):
+    seen = []
+
+    class Counting(Averages):
+        def forward(self, images):
+            seen.append(len(images))
+            return super().forward(images)
+
+    first = evaluator(tmp_path, features=[Counting()], context=False).run(DBIM(2), 0, {})
+    computed = len(seen)
+    again = evaluator(tmp_path, features=[Counting()], context=False).run(DBIM(2), 0, {})
+    assert len(seen) - computed == computed - 1
+    assert numbers(again) == numbers(first)
+    others = [{**pair, "x_0": pair["x_0"] / 2} for pair in PAIRS]
+    evaluator(tmp_path, features=[Counting()], context=False, pairs=others).run(DBIM(2), 0, {})
+    assert len(list((tmp_path / "references").glob("*.npz"))) == 2
+
+
+def test_a_given_reference_is_taken(tmp_path):
+    pixels = np.stack([to_uint8(x[0]).permute(1, 2, 0).numpy() for x in IMAGES])
+    np.savez(tmp_path / "given.npz", arr_0=pixels)
+    options = {"features": [Averages()], "context": False}
+    given = evaluator(tmp_path, reference=str(tmp_path / "given.npz"), **options)
+    given, own = (judge.run(DBIM(2), 0, {}) for judge in (given, evaluator(tmp_path, **options)))
+    for name in ("fd_lite0", "kid_lite0"):
+        assert given[name] == pytest.approx(own[name], rel=1e-6)
+
+
+def test_published_images_are_cut_off_and_ours_rounded(tmp_path):
+    rounded = evaluator(tmp_path).samples(DBIM(3), 0)
+    cut = evaluator(tmp_path, truncates=True).samples(DBIM(3), 0)
+    difference = next(iter(rounded)).samples.int() - next(iter(cut)).samples.int()
+    assert difference.unique().tolist() == [0, 1]
+
+
+def test_kept_and_given_samples_give_the_same_row(tmp_path):
+    judge = evaluator(tmp_path, features=[Averages()])
+    row = numbers(judge.run(DBIM(3, 1), 0, {"sampler": "dbim"}, keep=True, png=tmp_path / "png"))
+    (folder,) = (tmp_path / "samples").iterdir()
+    assert (folder / "manifest.json").is_file()
+    again = evaluator(tmp_path, features=[Averages()])
+    again.denoiser = None
+    given = numbers(again.run_given(tmp_path / "png"))
+    assert {key: row[key] for key in given} == given
+
+
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_two_processes_give_the_numbers_of_one(tmp_path, batch_size):
+    expected = numbers(evaluation_of_many(tmp_path / "one", 64))
+    code = "from tests.evaluation.test_evaluator import in_two; "
+    code += f"in_two({str(tmp_path)!r}, {batch_size})"
+    command = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--no-python"]
+    command = [sys.executable, *command, sys.executable, "-c", code]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root / 'tests'}"}
+    subprocess.run(command, cwd=root, env=environment, check=True)
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        references = found.pop("references")
+        assert found == pytest.approx({k: expected[k] for k in found}, rel=1e-6)
+        for name, values in references.items():
+            assert values == pytest.approx(expected["references"][name], rel=1e-6, abs=1e-9)
+
+
+def evaluation_of_many(folder, batch_size):
+    """Of 150 images: three blocks."""
+    pairs = [{**PAIRS[i % 9], "index": i, "name": str(i)} for i in range(150)]
+    judge = evaluator(folder, batch_size, [Averages()], pairs)
+    return judge.run(DBIM(3, eta=1), 0, {"sampler": "dbim"}, keep=True)
+
+
+def in_two(folder, batch_size):
+    row = numbers(evaluation_of_many(Path(folder) / "two", batch_size))
+    torch.save(row, Path(folder) / f"{os.environ['RANK']}.pt")
 
 
 @pytest.mark.parametrize("count", [0, 1, 10])

@@ -183,7 +183,7 @@ def test_jobs_that_differ_by_seed_alone_are_one_row_with_its_deviation():
     assert (two[column], five[column]) == ("0.0500 ± 0.0100", "0.0520 ± 0.0000")
     assert "seed 0, 1, 2, mean ± standard deviation over seeds" in table(rows)
     panel = plot(rows).axes[2]
-    assert [line.get_label() for line in panel.lines][0] == "dbim"
+    assert panel.lines[0].get_label() == "dbim"
     low, high = panel.containers[0].lines[2][0].get_segments()[0][:, 1]
     assert (low, high) == pytest.approx((0.04, 0.06))
 

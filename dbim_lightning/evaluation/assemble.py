@@ -1,0 +1,64 @@
+"""An evaluator from a configuration: what bridge, what data, what protocol."""
+
+import hashlib
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from inspect import signature
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.evaluator import Evaluator
+from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
+
+LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
+
+
+def assemble(checkpoint: Path | None, cfg: DictConfig, make: Callable[..., Any]) -> Evaluator:
+    """Reads the bridge of a checkpoint or weights file, and makes the rest as configured.
+
+    Args:
+        checkpoint: None where samples are given.
+        cfg: metrics, dataset, num_images, batch_size, device and folder of evaluate.yaml.
+        make: configuration -> object.
+
+    Raises:
+        UserError: no data, missing weights of metrics, a checkpoint that does not fit.
+    """
+    protocol = make(cfg.metrics)
+    device = torch.device(cfg.device or torch.accelerator.current_accelerator(True) or "cpu")
+    denoiser, data = None, cfg.get("dataset")
+    origin: dict[str, Any] = {"versions": {name: version(name) for name in LIBRARIES}}
+    origin["versions"]["python"] = platform.python_version()
+    if checkpoint is not None:
+        saved = read_bridge(checkpoint)
+        denoiser = build_denoiser(saved.config)
+        load_weights(denoiser, saved)
+        denoiser.eval().to(device)
+        data = data or OmegaConf.create(saved.config).get("dataset")
+        origin["checkpoint_sha256"] = _sha256(checkpoint)
+    if data is None:
+        raise UserError(
+            f"{checkpoint or 'samples=DIR'} does not say which data to take: give dataset=NAME"
+        )
+    origin["dataset"] = OmegaConf.to_container(data, resolve=True)
+    dataset, folder = make(data), Path(cfg.folder)
+    return Evaluator(
+        denoiser, dataset, protocol, device, cfg.num_images, cfg.batch_size, folder, origin
+    )
+
+
+def own_settings(sampler: DictConfig) -> DictConfig:
+    """Those that the sampler has; a sweep over several may name those of one."""
+    known = signature(locate(sampler._target_)).parameters
+    return OmegaConf.masked_copy(sampler, ["_target_", *known])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

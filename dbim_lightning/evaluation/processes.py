@@ -1,0 +1,31 @@
+"""One evaluation by several processes, as torchrun starts them."""
+
+import os
+
+import torch
+import torch.distributed as dist
+
+from dbim_lightning.evaluation.metric import Sums
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """(0, 1) unless torchrun, or a trainer, has started several processes."""
+    if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group("gloo")  # sums live on the CPU
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def total(sums: Sums) -> Sums:
+    """The sums of all processes together."""
+    if dist.is_initialized():
+        for value in sums.values():
+            dist.all_reduce(value)
+    return sums
+
+
+def largest(value: float) -> float:
+    """The largest of a number that every process has."""
+    found = torch.tensor(value, dtype=torch.float64)
+    if dist.is_initialized():
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+    return found.item()

@@ -1,0 +1,219 @@
+"""Statistics of reference images: computed, written, read and cached, in the published npz form.
+
+A file holds `mu` (d,) and `sigma` (d, d), mean and unbiased covariance of features; `act` (m, d),
+features; `arr_0` (N, H, W, 3) uint8, images; or some of these. Files of this project add
+`network`, `dataset`, `split`, `size` and `num_images`, and their `act` is a bounded number of
+images spread evenly over all. Nothing is unpickled.
+"""
+
+import hashlib
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import torch
+from numpy.lib.npyio import NpzFile
+from torch import Tensor
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.features import FeatureNetwork
+from dbim_lightning.evaluation.moments import KeptFeatures, Moments, mean_and_covariance
+
+_ROWS = 64  # read at a time
+
+
+class Reference(NamedTuple):
+    """Mean (d,) and covariance (d, d) in float64; features (m, d) float32 for KID, or None."""
+
+    mean: Tensor
+    covariance: Tensor
+    features: Tensor | None
+
+
+def make_reference(
+    images: Iterable[Tensor], num_images: int, network: FeatureNetwork, device: torch.device | str
+) -> Reference:
+    """Statistics of a stream of images, in batches (B, 3, H, W) uint8 of any size.
+
+    Raises:
+        UserError: if it is not of `num_images` images, 2 or more, or features are not finite.
+    """
+    network = network.to(device)
+    features = (network(batch.to(device)) for batch in images)
+    return _statistics(features, num_images, network.num_features)
+
+
+def read_reference(
+    path: str | Path, network: FeatureNetwork, size: int, device: torch.device | str
+) -> Reference:
+    """Statistics in a file: from `mu` and `sigma`, as published code does; else from `act`; else
+    from its images, by the network. Beside `mu` and `sigma` without `act` there is no KID.
+
+    Args:
+        network: that the features are of.
+        size: height and width of the images that are evaluated.
+        device: where the network runs, if it has to.
+
+    Raises:
+        UserError: if the file cannot be read, lacks all of these, or is of another network, size
+            or number of features, as far as it says.
+    """
+    with _open(path) as file:
+        _check_origin(file, {"network": network.name, "size": size})
+        shapes = _checked_shapes(file, network.num_features, size)
+        if {"mu", "sigma"} <= shapes.keys():
+            return _stored(file)
+        if "act" in shapes:
+            return _statistics(_rows(file, "act"), shapes["act"][0], network.num_features)
+        images = (rows.permute(0, 3, 1, 2) for rows in _rows(file, "arr_0"))
+        return make_reference(images, shapes["arr_0"][0], network, device)
+
+
+def write_reference(path: str | Path, reference: Reference, origin: dict[str, Any]) -> None:
+    """Writes `mu`, `sigma`, `act` and each entry of `origin`: a text or number.
+
+    The file is written beside its place and renamed once it is whole.
+
+    Args:
+        origin: what `read_reference` compares, `network` and `size`, and what else tells it apart.
+    """
+    path = Path(path)
+    arrays = {"mu": reference.mean, "sigma": reference.covariance, "act": reference.features}
+    arrays = {name: array.numpy() for name, array in arrays.items() if array is not None}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{uuid4().hex}")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, **arrays, **origin)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def cached_reference(
+    folder: str | Path, key: dict[str, Any], make: Callable[[], Reference]
+) -> Reference:
+    """What `make` returns, kept in a file of the folder whose name is a hash of the key.
+
+    Args:
+        key: all that the statistics depend on, texts and numbers: a fingerprint of the `dataset`,
+            `split`, `size`, `network`, `num_images`, and versions of libraries where they matter.
+
+    Raises:
+        UserError: if the file of this key is broken.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    path = Path(folder) / f"reference-{digest}.npz"
+    if not path.exists():
+        write_reference(path, make(), key)
+    with _open(path) as file:
+        return _stored(file)
+
+
+def _statistics(features: Iterable[Tensor], num_images: int, num_features: int) -> Reference:
+    """Of a stream of features (B, d) in the order of their images."""
+    moments, kept = Moments(num_features), KeptFeatures(num_images, num_features)
+    for position, batch in _numbered(features):
+        moments.update(batch)
+        kept.update(position, batch)
+    sums = moments.sums()
+    if sums["n"] != num_images:
+        raise UserError(f"{int(sums['n'])} reference images: {num_images} were announced")
+    return Reference(*mean_and_covariance(sums), kept.rows)
+
+
+def _numbered(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each batch with the positions (B,) of its rows in the stream."""
+    start = 0
+    for batch in batches:
+        yield torch.arange(start, start + len(batch)), batch
+        start += len(batch)
+
+
+@contextmanager
+def _open(path: str | Path) -> Iterator[NpzFile]:
+    """The file, whose errors become one `UserError` that names it."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{path} cannot be read ({reason}): delete it or put a whole npz of reference "
+            "statistics there"
+        ) from error
+
+
+def _check_origin(file: NpzFile, wanted: dict[str, Any]) -> None:
+    """Files of other projects do not say where they come from."""
+    for name, value in wanted.items():
+        if name in file and file[name].item() != value:
+            raise UserError(
+                f"statistics of {name} {file[name].item()}, not {value}: "
+                f"choose a reference of {name} {value}"
+            )
+
+
+def _checked_shapes(file: NpzFile, d: int, size: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of those of the four arrays that the file has, which must be enough."""
+    found = {name: _header(file, name) for name in ("mu", "sigma", "act", "arr_0") if name in file}
+    if not ({"mu", "sigma"} <= found.keys() or {"act", "arr_0"} & found.keys()):
+        raise UserError(
+            "neither mu and sigma nor act nor arr_0 in it: "
+            "choose an npz of reference statistics or images"
+        )
+    for name, (shape, _, dtype) in found.items():
+        n = shape[:1]
+        wanted = {"mu": (d,), "sigma": (d, d), "act": (*n, d), "arr_0": (*n, size, size, 3)}[name]
+        if shape != wanted or (name == "arr_0" and dtype != np.uint8):
+            raise UserError(
+                f"{name} is {dtype} {shape}, not {'uint8 ' * (name == 'arr_0')}{wanted}: "
+                f"choose a reference for {d} features and images of {size} px"
+            )
+    return {name: shape for name, (shape, *_) in found.items()}
+
+
+def _stored(file: NpzFile) -> Reference:
+    """From mu and sigma, and a bounded number of rows of act."""
+    mean, cov = (torch.from_numpy(file[name]).double() for name in ("mu", "sigma"))
+    if not (mean.isfinite().all() and cov.isfinite().all()):
+        raise UserError("mu or sigma hold NaN or infinity: choose another reference")
+    if "act" not in file:
+        return Reference(mean, cov, None)
+    kept = KeptFeatures(_header(file, "act")[0][0], len(mean))
+    for position, rows in _numbered(_rows(file, "act")):
+        kept.update(position, rows)
+    return Reference(mean, cov, kept.rows)
+
+
+def _header(file: NpzFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether stored by columns, and type of an array, without reading it."""
+    with file.zip.open(f"{name}.npy") as stream:
+        return _read_header(stream)
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    if np.lib.format.read_magic(stream) == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    return np.lib.format.read_array_header_2_0(stream)
+
+
+def _rows(file: NpzFile, name: str) -> Iterator[Tensor]:
+    """An array in blocks of rows, of which one is in memory at a time."""
+    with file.zip.open(f"{name}.npy") as stream:
+        shape, by_columns, dtype = _read_header(stream)
+        if by_columns:
+            raise UserError(f"{name} is stored by columns: save np.ascontiguousarray of it")
+        row_bytes = math.prod(shape[1:]) * dtype.itemsize
+        for start in range(0, shape[0], _ROWS):
+            data = stream.read(min(_ROWS, shape[0] - start) * row_bytes)
+            yield torch.from_numpy(np.frombuffer(bytearray(data), dtype).reshape(-1, *shape[1:]))

@@ -1,0 +1,118 @@
+"""Samples that are kept, one file per block of images, so that a killed evaluation goes on."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+from dbim_lightning.data.pair import Pair
+from dbim_lightning.errors import UserError
+from dbim_lightning.pictures import to_uint8
+
+FORMAT = 1
+_DIGEST_BYTES = 32
+
+
+class Shard(NamedTuple):
+    """The samples of one block (B, 3, H, W) uint8, and what they cost.
+
+    calls: of the network, in each batch.
+    seconds: of sampling.
+    """
+
+    samples: torch.Tensor
+    calls: int
+    seconds: float
+
+
+class SampleShards:
+    """The shards of one configuration, in a folder of their own that is named by its hash.
+
+    A shard is an .npz file of index, samples, calls and seconds, named by its positions. Behind it
+    stand 32 bytes, which `np.load` ignores: the SHA-256 of configuration, sources and file.
+
+    Args:
+        folder: of the shards of all configurations.
+        config: all that the samples depend on, in JSON's types; `manifest.json` holds it.
+
+    Attributes:
+        hash: of the configuration and the format of the shards.
+        folder: of this configuration alone.
+
+    Raises:
+        UserError: a folder that cannot be written, also by `write`.
+    """
+
+    def __init__(self, folder: str | Path, config: dict[str, Any]):
+        config = {"format": FORMAT, **config}
+        self.hash = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+        self.folder = Path(folder) / self.hash[:16]
+        manifest = json.dumps({"hash": self.hash, "config": config}, indent=1)
+        write_whole(self.folder / "manifest.json", manifest.encode())
+
+    def read(self, block: range, pairs: Pair) -> Shard | None:
+        """The shard of these positions, or None. One that is broken is deleted, and told of.
+
+        Args:
+            block: consecutive positions.
+            pairs: the batch of data there; a shard that was sampled from other sources is deleted
+                like a broken one.
+        """
+        path = self._path(block)
+        if not path.exists():
+            return None
+        content = path.read_bytes()
+        body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+        if digest != self._digest(body, pairs):
+            path.unlink()
+            print(f"{path} is broken or was sampled from other data: deleted, and sampled again")
+            return None
+        with np.load(io.BytesIO(body)) as arrays:
+            samples = torch.from_numpy(arrays["samples"])
+            return Shard(samples, arrays["calls"].item(), arrays["seconds"].item())
+
+    def write(self, block: range, pairs: Pair, shard: Shard) -> None:
+        """Keeps the samples of these positions; there is never half a shard under its name."""
+        file = io.BytesIO()
+        np.savez(
+            file,
+            index=pairs["index"].numpy(),
+            samples=shard.samples.numpy(),
+            calls=shard.calls,
+            seconds=shard.seconds,
+        )
+        body = file.getvalue()
+        write_whole(self._path(block), body + self._digest(body, pairs))
+
+    def _path(self, block: range) -> Path:
+        return self.folder / f"{block.start:07}-{block.stop - 1:07}.npz"
+
+    def _digest(self, body: bytes, pairs: Pair) -> bytes:
+        digest = hashlib.sha256(self.hash.encode())
+        digest.update(pairs["index"].numpy().tobytes())
+        digest.update(to_uint8(pairs["x_T"]).numpy().tobytes())
+        digest.update(body)
+        return digest.digest()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes beside the path and renames; several processes may write the same file.
+
+    Raises:
+        UserError: no room, or no permission.
+    """
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror}): make room or choose another folder, and run "
+            "the same command again, which goes on from here"
+        ) from error
