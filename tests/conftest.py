@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from commands import TINY, run
 
 from dbim_lightning.data import OpenMoji
 
@@ -17,6 +18,18 @@ def openmoji_root() -> Path:
     root = Path(__file__).parents[1] / "data" / "openmoji"
     OpenMoji("test", root=root)
     return root
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def trained(runs, openmoji_root):
+    options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={runs / 'first'}"]
+    run("train.py", "trainer.max_steps=6", *options)
+    return runs / "first"
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,59 +1,21 @@
 """The commands as a person types them, on a few images: train, evaluate, sweep, resume, Ctrl-C."""
 
-import csv
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import lightning
 import pytest
 import torch
+from commands import ROOT, TINY, logged, run
 from omegaconf import OmegaConf
 
 import train
 from dbim_lightning.training import best_precision
 from dbim_lightning.weights import load_weights, read_bridge
-
-ROOT = Path(__file__).parents[1]
-TINY = [
-    "training.batch_size=4",
-    "trainer.val_check_interval=3",
-    "trainer.log_every_n_steps=2",
-    "checkpoint_every_n_steps=4",
-    "preview.num_images=3",
-    "preview.nfe=[2]",
-    "data.max_images=16",
-]
-
-
-def run(*command, status=0):
-    """Runs a script of the project; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, text=True, capture_output=True, check=False
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def trained(runs, openmoji_root):
-    options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={runs / 'first'}"]
-    run("train.py", "trainer.max_steps=6", *options)
-    return runs / "first"
-
-
-def logged(folder, column):
-    with (folder / "logs" / "metrics.csv").open() as file:
-        return {int(r["step"]): float(r[column]) for r in csv.DictReader(file) if r[column]}
 
 
 def test_training_leaves_checkpoints_curves_previews_and_result(trained):
@@ -95,61 +57,6 @@ def test_metric_of_the_saved_checkpoint_is_that_of_the_training(trained):
     result = json.loads((trained / "training.json").read_text())
     for name in ("val/error", "val/loss", "val/error_q1", "val/loss_q4"):
         assert again[name] == pytest.approx(result[name], rel=1e-5)
-
-
-def test_evaluation_takes_newest_finished_run(trained, runs):
-    (runs / "unfinished" / "checkpoints").mkdir(parents=True, exist_ok=True)
-    out = runs / "evaluation"
-    printed = run("evaluate.py", f"runs={runs}", "nfe=3", "num_images=4", f"hydra.run.dir={out}")
-    assert str(trained / "checkpoints" / "last.ckpt") in printed
-    row = json.loads((out / "results.json").read_text())
-    assert row["nfe"] == row["nfe_counted"] == 3
-    assert row["num_images"] == 4
-    assert (row["sampler"], row["order"], row["grid"]) == ("dbim", 1, "uniform")
-    for metric in ("mse", "psnr", "ssim", "kid_lite0", "fd_lite0"):
-        assert isinstance(row[metric], float)
-        assert metric in row["references"]["source"]
-    assert row["references"]["train_targets"].keys() == {"kid_lite0", "fd_lite0"}
-    assert (out / "images.png").stat().st_size > 1000
-
-
-def test_sweep_ends_with_one_summary(trained, runs):
-    out = runs / "sweep"
-    options = ["num_images=3", "metrics=paired", f"hydra.sweep.dir={out}"]
-    checkpoint = f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
-    printed = run("evaluate.py", "-m", "sampler.eta=0,1", "nfe=2,3", checkpoint, *options)
-    assert len(list(out.glob("*/results.json"))) == 4
-    assert (out / "summary.md").read_text() in printed
-    with (out / "summary.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(float(r["eta"]), int(r["nfe"])) for r in rows] == [(0, 2), (0, 3), (1, 2), (1, 3)]
-    assert len({r["mse"] for r in rows}) == 4
-    for name in ("summary.png", "images.png"):
-        assert (out / name).stat().st_size > 1000
-
-
-def test_nfe_that_a_sampler_cannot_meet_is_said_in_log_and_row(trained, runs):
-    out = runs / "ddbm"
-    checkpoint = f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
-    options = [checkpoint, "num_images=2", "metrics=paired", f"hydra.run.dir={out}"]
-    printed = run("evaluate.py", "sampler=ddbm", "nfe=7", *options)
-    assert printed.count("nfe=7: ") == 1
-    row = json.loads((out / "results.json").read_text())
-    assert (row["sampler"], row["nfe"], row["nfe_counted"]) == ("ddbm", 7, 8)
-    assert (row["churn_step_ratio"], row["grid"]) == (0.33, "power rho=7.0")
-    assert "NFE counted" in printed
-
-
-def test_weights_file_evaluates_like_its_checkpoint(trained, tmp_path):
-    last, file = trained / "checkpoints" / "last.ckpt", tmp_path / "ours.safetensors"
-    run("-m", "dbim_lightning.weights", "export", str(last), "-o", str(file))
-    rows = []
-    for source in (f"checkpoint={last}", f"weights={file}"):
-        out = tmp_path / source.partition("=")[0]
-        options = ["nfe=2", "num_images=2", "metrics=paired", f"hydra.run.dir={out}"]
-        run("evaluate.py", source, *options)
-        rows.append(json.loads((out / "results.json").read_text()))
-    assert rows[0]["mse"] == rows[1]["mse"]
 
 
 def test_training_begins_with_a_weights_file(trained, tmp_path, openmoji_root):

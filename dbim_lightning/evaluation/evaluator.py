@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import spread
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.diversity import Diversity
 from dbim_lightning.evaluation.generate import Generation, images_of, own_blocks
 from dbim_lightning.evaluation.given import GivenSamples, save_png
 from dbim_lightning.evaluation.metric import Images, Metric
@@ -32,7 +33,7 @@ from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import Sampler
 
 Row = dict[str, Any]
-LARGE = 2000
+LARGE, DIVERSITY_SOURCES = 2000, 64
 
 
 class Evaluator:
@@ -91,6 +92,8 @@ class Evaluator:
         row = self._row(generation, f"Sampling at NFE {sampler.nfe}", png)
         seconds = largest(generation.seconds)
         row |= {"nfe_counted": int(largest(generation.calls)), "seconds": seconds}
+        if self.protocol.diversity:
+            row |= self._diversity(sampler, seed)
         return row | {"images_per_second": len(self.data) / max(seconds, 1e-9)}
 
     def run_given(self, path: Path, png: Path | None = None) -> Row:
@@ -103,6 +106,17 @@ class Evaluator:
         origin = {key: value for key, value in self.origin.items() if key != "dataset"}
         row = {"num_images": len(self.data), **values, **origin}
         return row | {"peak_memory_gb": self._peak_memory(), "references": self._context}
+
+    def _diversity(self, sampler: Sampler, seed: int) -> dict[str, float]:
+        """Of samples of a few sources with several seeds."""
+        data = spread(self.data, min(len(self.data), DIVERSITY_SOURCES))
+        metric = Diversity(self.protocol.features[0], self.device)
+        part = (self.batch_size, self.rank, self.world_size)
+        seeds = range(seed, seed + self.protocol.diversity)
+        streams = [Generation(sampler, self.denoiser, data, seed, *part) for seed in seeds]
+        for batches in track(zip(*streams, strict=True), "Diversity", len(streams[0])):
+            metric.update([images.samples for images in batches])
+        return metric.compute(total(metric.sums()))
 
     def _saved(self, stream: Iterable[Images], folder: Path) -> Iterator[Images]:
         for images in stream:

@@ -61,7 +61,7 @@ class EfficientNetLite0(FeatureNetwork):
         # The two name their layers differently and list them in the same order.
         names = self.network.state_dict()
         self.network.load_state_dict(dict(zip(names, weights.values(), strict=True)))
-        self.requires_grad_(False).eval()
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

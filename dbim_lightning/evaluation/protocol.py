@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.backbones import ClassifierAccuracy
 from dbim_lightning.evaluation.distances import FeatureDistance
 from dbim_lightning.evaluation.features import FeatureNetwork
@@ -28,6 +29,8 @@ class Protocol:
     truncates: whether samples become uint8 by cutting off, as published, rather than by rounding.
     reference: npz of reference statistics for the first of `features`, or None for the targets.
     reference_options: of the data set, where the reference is of other images than those judged.
+    diversity: how many booting noises per source, 2 or more, to compare in the first of `features`,
+        over 64 sources; 0 leaves it out.
     context: whether bare sources and training targets are judged as well, for comparison.
     """
 
@@ -40,9 +43,12 @@ class Protocol:
     truncates: bool = False
     reference: str | None = None
     reference_options: Mapping[str, Any] = field(default_factory=dict)
+    diversity: int = 0
     context: bool = False
 
     def __post_init__(self) -> None:
+        if self.diversity and (self.diversity < 2 or not self.features):
+            raise UserError(f"metrics.diversity={self.diversity}: 2 or more, with metrics.features")
         if self.paired is not None:
             PairedMetrics(**self.paired)
         if self.accuracy:

@@ -33,6 +33,9 @@ METRICS = {
     "mse": Metric("MSE", 1, 4, "↓"),
     "psnr": Metric("PSNR", 1, 2, "↑"),
     "ssim": Metric("SSIM", 1, 3, "↑"),
+    "diversity_lite0": Metric("diversity", 1, 2, "↑"),
+    "diversity_inception_clean": Metric("diversity (clean)", 1, 2, "↑"),
+    "diversity_pixel_std": Metric("pixel std", 1, 4, "↑"),
 }
 REFERENCES = {"source": "source", "train_targets": "training targets"}
 _OUTCOMES = {

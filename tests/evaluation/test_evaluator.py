@@ -153,6 +153,19 @@ def test_published_images_are_cut_off_and_ours_rounded(tmp_path):
     assert difference.unique().tolist() == [0, 1]
 
 
+def test_diversity_compares_several_noises_of_each_source(tmp_path):
+    judge = evaluator(tmp_path, features=[Averages()], context=False, diversity=3)
+    row = judge.run(DBIM(3, eta=1), 0, {})
+    seeds = [
+        next(iter(Generation(DBIM(3, 1), judge.denoiser, PAIRS, k, 9))).samples for k in range(3)
+    ]
+    expected = torch.stack([x.double() / 127.5 for x in seeds]).std(dim=0).mean().item()
+    assert row["diversity_pixel_std"] == pytest.approx(expected, rel=1e-9)
+    assert row["diversity_lite0"] > 0.01
+    with pytest.raises(UserError, match=r"metrics\.diversity=1: 2 or more"):
+        Protocol("toy", features=[Averages()], diversity=1)
+
+
 def test_kept_and_given_samples_give_the_same_row(tmp_path):
     judge = evaluator(tmp_path, features=[Averages()])
     row = numbers(judge.run(DBIM(3, 1), 0, {"sampler": "dbim"}, keep=True, png=tmp_path / "png"))
