@@ -2,7 +2,7 @@
 
 import json
 import os
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning.data.configured import require_complete
 from dbim_lightning.errors import UserError, one_line_errors
-from dbim_lightning.evaluation import Evaluator, report, sheets
+from dbim_lightning.evaluation import report, sheets
 from dbim_lightning.evaluation.assemble import assemble, own_settings
 from dbim_lightning.evaluation.rows import describe
 from dbim_lightning.training.checkpoint import newest_checkpoint
@@ -24,12 +24,6 @@ from dbim_lightning.training.checkpoint import newest_checkpoint
 instantiate = partial(hydra_instantiate, _convert_="all")
 DONE: set[str] = set()
 SHARED = ["device", "num_images", "metrics", "batch_size", "dataset", "folder"]
-
-
-@cache
-def build_evaluator(checkpoint: Path | None, options: str) -> Evaluator:
-    """The same for all jobs of a sweep that share these options (YAML)."""
-    return assemble(checkpoint, OmegaConf.create(options), instantiate)
 
 
 def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str, Any]:
@@ -41,7 +35,7 @@ def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str
     row = {"metrics": choices["metrics"], "split": cfg.metrics.split, "seed": cfg.seed}
     png = folder / "samples" if cfg.save_images else None
     if cfg.samples:
-        evaluator = build_evaluator(None, options)
+        evaluator = assemble(None, options, instantiate)
         row |= {"sampler": str(cfg.samples), "nfe": cfg.nfe}
         row |= evaluator.run_given(Path(cfg.samples), png)
     else:
@@ -49,7 +43,7 @@ def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str
         settings = {**describe(OmegaConf.to_container(config), choices), "nfe": cfg.nfe}
         checkpoint = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
         print(f"Evaluating {checkpoint}")
-        evaluator = build_evaluator(checkpoint, options)
+        evaluator = assemble(checkpoint, options, instantiate)
         row = settings | row | {"checkpoint": str(checkpoint)}
         if json.dumps(row) in DONE:
             raise UserError(f"{settings['sampler']} did the same before: it lacks the rest")

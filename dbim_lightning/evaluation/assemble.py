@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
@@ -19,17 +20,21 @@ from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
 LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
 
 
-def assemble(checkpoint: Path | None, cfg: DictConfig, make: Callable[..., Any]) -> Evaluator:
+@cache
+def assemble(checkpoint: Path | None, options: str, make: Callable[..., Any]) -> Evaluator:
     """Reads the bridge of a checkpoint or weights file, and makes the rest as configured.
+
+    The jobs of a sweep that share these arguments share the evaluator.
 
     Args:
         checkpoint: None where samples are given.
-        cfg: metrics, dataset, num_images, batch_size, device and folder of evaluate.yaml.
+        options: YAML of evaluate.yaml's metrics, dataset, num_images, batch_size, device, folder.
         make: configuration -> object.
 
     Raises:
         UserError: no data, missing weights of metrics, a checkpoint that does not fit.
     """
+    cfg = OmegaConf.create(options)
     protocol = make(cfg.metrics)
     device = torch.device(cfg.device or torch.accelerator.current_accelerator(True) or "cpu")
     denoiser, data = None, cfg.get("dataset")

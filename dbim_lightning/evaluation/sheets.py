@@ -23,12 +23,17 @@ def save_job_sheet(folder: Path, previews: dict[str, Images]) -> None:
 
 
 def save_sweep_sheet(folder: Path) -> None:
-    """Writes images.png: the same sources in every job under `folder`, one row per job."""
+    """Writes images.png: the same sources in every job under `folder`, one row per job.
+
+    Jobs without pictures yet, as of another process, are left out.
+    """
     rows = {}
-    for path, label in labels(folder).items():
+    drawn = {path: label for path, label in labels(folder).items() if (path / _ARRAYS).exists()}
+    for path, label in drawn.items():
         with np.load(path / _ARRAYS) as arrays:
             images = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         rows = {"source": images["source"]} | rows
         rows[label] = images["sample"]
-    rows["target"] = images["target"]
-    save_sheet(folder / "images.png", rows)
+    if rows:
+        rows["target"] = images["target"]
+        save_sheet(folder / "images.png", rows)
