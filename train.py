@@ -20,15 +20,13 @@ from dbim_lightning.data.configured import require_complete
 from dbim_lightning.errors import one_line_errors
 from dbim_lightning.training import (
     BridgeModule,
-    Checkpoints,
-    ImagesPerSecond,
-    Previews,
-    Progress,
     best_precision,
     load_initial,
+    make_evaluations,
     make_loggers,
     resumed_config,
 )
+from dbim_lightning.training.callbacks import Checkpoints, ImagesPerSecond, Previews, Progress
 
 print_once = rank_zero_only(print)
 instantiate = partial(hydra_instantiate, _convert_="all")
@@ -59,6 +57,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
             Progress(refresh_rate=10),
             ImagesPerSecond(),
             Previews(folder / "previews", samplers, cfg.preview.num_images),
+            *make_evaluations(cfg, folder, instantiate),
             instantiate(cfg.training.ema),
             Checkpoints(folder / "checkpoints", cfg.checkpoint_every_n_steps),
         ],

@@ -20,6 +20,7 @@ from dbim_lightning.bridge import (
     VPSchedule,
 )
 from dbim_lightning.data import PairDataModule
+from dbim_lightning.evaluation.assemble import own_settings
 from dbim_lightning.samplers import DBIM, DDBM, Power, Uniform
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -82,19 +83,22 @@ def test_a_protocol_is_made_or_names_the_missing_weights(choice, monkeypatch, tm
 @pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "sampler"])
 def test_evaluation_composes_with_every_sampler(choice):
     cfg = composed("evaluate", f"sampler={choice}", "nfe=8")
-    assert build(cfg.sampler, nfe=cfg.nfe).nfe == 8
+    assert build(own_settings(cfg.sampler), nfe=cfg.nfe).nfe == 8
 
 
 def test_samplers_are_the_documented_ones():
-    default = build(composed("evaluate").sampler, nfe=10)
+    def sampler(*overrides, nfe=10):
+        return build(own_settings(composed("evaluate", *overrides).sampler), nfe=nfe)
+
+    default = sampler()
     assert (type(default), default.eta, default.order) == (DBIM, 0.0, 1)
     assert default.grid == Uniform()
-    high_order = build(composed("evaluate", "sampler=dbim_high_order").sampler, nfe=10)
+    high_order = sampler("sampler=dbim_high_order")
     assert (type(high_order), high_order.order) == (DBIM, 3)
-    ddbm = build(composed("evaluate", "sampler=ddbm").sampler, nfe=11)
+    ddbm = sampler("sampler=ddbm", nfe=11)
     assert (type(ddbm), ddbm.churn_step_ratio, ddbm.grid) == (DDBM, 0.33, Power(7.0))
     options = ["sampler=ddbm", "sampler/grid=power", "sampler.grid.rho=3"]
-    assert build(composed("evaluate", *options).sampler, nfe=11).grid == Power(3)
+    assert sampler(*options, nfe=11).grid == Power(3)
 
 
 @pytest.mark.parametrize(

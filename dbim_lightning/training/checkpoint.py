@@ -39,7 +39,7 @@ def resumed_config(path: Path, overrides: list[str]) -> DictConfig:
     overrides = [override.lstrip("+") for override in overrides]
     for override in overrides:
         key = override.partition("=")[0]
-        is_group = OmegaConf.is_dict(OmegaConf.select(saved, key))
+        is_group = "@" in key or OmegaConf.is_dict(OmegaConf.select(saved, key))
         if is_group or key.partition(".")[0] in BRIDGE:
             raise UserError(
                 f"{override} cannot change in a resumed run: leave it out, or start a new run"

@@ -92,7 +92,8 @@ def test_resumed_config_takes_keys_and_refuses_groups(tmp_path):
     resumed = resumed_config(path, ["+trainer.strategy=ddp", "trainer.max_steps=9"])
     assert resumed.trainer.strategy == "ddp"
     assert resumed.network.model_channels == 32
-    for override in ("network=adm_small", "network.model_channels=64", "schedule.x=1"):
+    groups = ("network=adm_small", "metrics@evaluation.metrics=offline")
+    for override in (*groups, "network.model_channels=64", "schedule.x=1"):
         with pytest.raises(UserError, match=re.escape(f"{override} cannot change")):
             resumed_config(path, [override])
     with pytest.raises(UserError, match=r"at step 7 of 7: give a larger trainer\.max_steps"):

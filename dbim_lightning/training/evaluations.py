@@ -1,0 +1,126 @@
+"""Samplers judged while the bridge is trained, and the checkpoint that does best."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import Dataset
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation import Evaluator, Protocol
+from dbim_lightning.samplers import Sampler
+
+HIGHER_IS_BETTER = ("psnr", "ssim", "is_", "accuracy_")
+
+
+class Evaluations(Callback):
+    """Evaluates samplers on validation images every so many steps, and at the end of training.
+
+    It does so at the first validation from then on, and must stand before the EMA callback, so that
+    samples come from the EMA weights. All loggers get the numbers, as eval/dbim_nfe10/mse: class of
+    the sampler, NFE, metric. Training draws the same random numbers as without.
+
+    Args:
+        folder: of the run; the best checkpoint goes where `Checkpoints` writes, checkpoints/.
+        dataset: split -> pairs.
+        protocol: makes it, when training begins; its split and context are left aside.
+        samplers: that differ in class or NFE.
+        every_n_steps: from one evaluation to the next.
+        num_images: spread evenly over the split, or all of it if it has fewer.
+        best: the logged number by which `best.ckpt` is chosen, since this run began, or None.
+
+    Raises:
+        UserError: when training begins, if no number has the name `best`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dataset: Callable[..., Dataset],
+        protocol: Callable[[], Protocol],
+        samplers: Sequence[Sampler],
+        every_n_steps: int,
+        num_images: int,
+        best: str | None = None,
+    ):
+        self.folder, self.dataset, self.protocol = folder, dataset, protocol
+        self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.nfe}": s for s in samplers}
+        self.every_n_steps, self.num_images, self.best = every_n_steps, num_images, best
+        higher = best is not None and best.rpartition("/")[2].startswith(HIGHER_IS_BETTER)
+        self._sign = -1 if higher else 1
+        self._step, self._smallest, self._improved = 0, float("inf"), False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+        with isolate_rng():
+            judge = self._evaluator = self._make_evaluator(pl_module)
+            metrics = judge.protocol.metrics(judge.references, len(judge.data), judge.device)
+        names = [name for metric in metrics for name in metric.names]
+        logged = [f"{sampler}/{name}" for sampler in self.samplers for name in names]
+        if self.best is not None and self.best not in logged:
+            raise UserError(f"evaluation.best={self.best}: choose one of {', '.join(logged)}")
+
+    def _make_evaluator(self, pl_module: LightningModule) -> Evaluator:
+        return Evaluator(
+            pl_module.denoiser,
+            self.dataset,
+            replace(self.protocol(), split="validation", context=False),
+            pl_module.device,
+            min(self.num_images, len(self.dataset("validation"))),
+            folder=self.folder / "evaluation",
+            origin={"dataset": pl_module.config.get("dataset")},
+        )
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step, before = trainer.global_step, self._step
+        due = step // self.every_n_steps > before // self.every_n_steps
+        if step == before or not (due or step == trainer.max_steps):
+            return
+        self._step = step
+        with isolate_rng():
+            numbers = self._numbers()
+        for logger in trainer.loggers:
+            logger.log_metrics(numbers, step)
+            logger.save()
+        if self.best is not None and self._sign * numbers[self.best] < self._smallest:
+            self._smallest, self._improved = self._sign * numbers[self.best], True
+
+    def _numbers(self) -> dict[str, float]:
+        numbers = {}
+        for name, sampler in self.samplers.items():
+            values = self._evaluator.judge(self._evaluator.samples(sampler, seed=0), name)
+            numbers |= {f"{name}/{metric}": value for metric, value in values.items()}
+        return numbers
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves after the EMA callback has put the training's weights back.
+
+        In a validation after training they are gone, and `last.ckpt` has them.
+        """
+        if not self._improved:
+            return
+        self._improved, folder = False, self.folder / "checkpoints"
+        if trainer.state.fn == TrainerFn.FITTING:
+            trainer.save_checkpoint(folder / "best.ckpt")
+        elif trainer.is_global_zero:
+            shutil.copyfile(folder / "last.ckpt", folder / "best.ckpt")
+
+
+def make_evaluations(cfg: DictConfig, folder: Path, make: Callable[..., Any]) -> list[Evaluations]:
+    """The callback that train.yaml describes under `evaluation`, or none where that is off.
+
+    Args:
+        make: configuration -> object.
+    """
+    if not OmegaConf.select(cfg, "evaluation.every_n_steps"):
+        return []
+    options = dict(cfg.evaluation)
+    samplers = [make(cfg.sampler, nfe=nfe) for nfe in options.pop("nfe")]
+    metrics = options.pop("metrics")
+    return [Evaluations(folder, make(cfg.dataset), lambda: make(metrics), samplers, **options)]

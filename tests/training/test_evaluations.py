@@ -1,0 +1,200 @@
+"""Evaluation during training: its curves, the best checkpoint, and a training left as it was."""
+
+import csv
+import random
+
+import lightning
+import numpy as np
+import pytest
+import torch
+import wandb
+
+from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.data import PairDataModule
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation import Evaluator, Protocol
+from dbim_lightning.evaluation.features import FeatureNetwork
+from dbim_lightning.samplers import DBIM
+from dbim_lightning.training import EMA, BridgeModule, Checkpoints, Evaluations
+from dbim_lightning.training.loggers import make_loggers
+
+SAMPLERS = [DBIM(2), DBIM(4)]
+
+
+class Linear(torch.nn.Module):
+    """A network with one weight; F = w x."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x, c_noise, x_T):
+        return self.w * x
+
+
+class Restless(FeatureNetwork):
+    """Draws from every generator there is whenever it is made or used."""
+
+    num_features, name = 3, "restless"
+
+    def __init__(self):
+        super().__init__()
+        self.draw()
+
+    def draw(self):
+        return torch.rand(()), random.random(), np.random.rand()
+
+    def forward(self, images):
+        self.draw()
+        return images.float().mean(dim=(2, 3))
+
+
+def dataset(split):
+    generator = torch.Generator().manual_seed(len(split))
+    images = torch.rand(12, 2, 3, 12, 12, generator=generator) * 2 - 1
+    return [{"x_0": x[0], "x_T": x[1], "index": i, "name": str(i)} for i, x in enumerate(images)]
+
+
+def protocol(**options):
+    return Protocol("toy", paired={}, context=True, **options)
+
+
+def module(lr=0.1):
+    denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
+    sgd = lambda p: torch.optim.SGD(p, abs(lr), maximize=lr < 0)  # noqa: E731
+    return BridgeModule(denoiser, sgd, 0, 0, {"seed": 0}, seed=0)
+
+
+def evaluations(folder, every_n_steps=2, make=protocol, best=None, num_images=9):
+    return Evaluations(folder, dataset, make, SAMPLERS, every_n_steps, num_images, best)
+
+
+def fit(folder, callbacks, steps=6, lr=0.1, val_check_interval=2, num_workers=0):
+    """Trains as train.py does, with a validation at the end."""
+    lightning.seed_everything(0, workers=True, verbose=False)
+    training, data = module(lr), PairDataModule(dataset, batch_size=4, num_workers=num_workers)
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        val_check_interval=val_check_interval,
+        check_val_every_n_epoch=None,
+        accelerator="cpu",
+        logger=make_loggers(folder, "test"),
+        callbacks=[*callbacks, EMA(0.5, ramp=False), Checkpoints(folder / "checkpoints", 1)],
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(training, data)
+    if steps % val_check_interval:
+        trainer.validate(training, data, verbose=False)
+
+
+def logged(folder, column):
+    """The column of metrics.csv, as text, by step."""
+    with (folder / "logs" / "metrics.csv").open() as file:
+        return {int(r["step"]): r[column] for r in csv.DictReader(file) if r.get(column)}
+
+
+def saved(folder, name):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+def assert_same(a, b):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def judged(checkpoint, tmp_path, sampler):
+    """What an evaluation after training says of a checkpoint."""
+    denoiser = module().denoiser
+    state = checkpoint["state_dict"].items()
+    denoiser.load_state_dict({key.removeprefix("denoiser."): value for key, value in state})
+    options = {"num_images": 9, "folder": tmp_path}
+    judge = Evaluator(denoiser.eval(), dataset, protocol(split="validation"), **options)
+    return judge.run(sampler, 0, {})
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_numbers_are_those_of_the_checkpoint_evaluated_later(tmp_path, steps):
+    fit(tmp_path, [evaluations(tmp_path)], steps)
+    row = judged(saved(tmp_path, "last.ckpt"), tmp_path, DBIM(4))
+    for metric in ("mse", "psnr", "ssim"):
+        curve = logged(tmp_path, f"eval/dbim_nfe4/{metric}")
+        assert curve.keys() == {2, 4, steps}
+        assert float(curve[steps]) == pytest.approx(row[metric], rel=1e-6)
+        assert logged(tmp_path, f"eval/dbim_nfe2/{metric}")[steps] != curve[steps]
+
+
+def test_an_evaluation_waits_for_the_next_validation(tmp_path):
+    fit(tmp_path, [evaluations(tmp_path, every_n_steps=3)], steps=8)
+    assert logged(tmp_path, "eval/dbim_nfe2/mse").keys() == {4, 6, 8}
+
+
+@pytest.mark.parametrize("interval", [2, 4])
+@pytest.mark.parametrize(("metric", "best_of"), [("mse", min), ("psnr", max)])
+@pytest.mark.parametrize("lr", [0.3, -0.3], ids=["improving", "worsening"])
+def test_best_checkpoint_is_that_of_the_best_step(tmp_path, lr, metric, best_of, interval):
+    best = f"eval/dbim_nfe4/{metric}"
+    fit(tmp_path, [evaluations(tmp_path, best=best)], 6, lr, interval)
+    curve = {step: float(value) for step, value in logged(tmp_path, best).items()}
+    step = best_of(curve, key=curve.get)
+    assert step == (max if lr > 0 else min)(curve)
+    checkpoint, periodic = saved(tmp_path, "best.ckpt"), saved(tmp_path, f"step_{step:07d}.ckpt")
+    assert judged(checkpoint, tmp_path, DBIM(4))[metric] == pytest.approx(curve[step], rel=1e-6)
+    assert checkpoint.keys() == periodic.keys()
+    for key in checkpoint.keys() - {"loops"}:
+        assert_same(checkpoint[key], periodic[key])
+    raw, ema = checkpoint["current_model_state"], checkpoint["state_dict"]
+    assert not torch.equal(raw["denoiser.network.w"], ema["denoiser.network.w"])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_training_is_bit_equal_with_and_without(tmp_path, num_workers):
+    def make():
+        return protocol(features=[Restless()])
+
+    fit(tmp_path / "without", [], num_workers=num_workers)
+    fit(tmp_path / "with", [evaluations(tmp_path / "with", make=make)], num_workers=num_workers)
+    assert len(logged(tmp_path / "with", "eval/dbim_nfe2/kid_restless")) == 3
+    losses = logged(tmp_path / "without", "train/loss")
+    assert len(losses) == 6
+    assert logged(tmp_path / "with", "train/loss") == losses
+    states = [saved(tmp_path / name, "last.ckpt")["state_dict"] for name in ("with", "without")]
+    assert_same(*states)
+
+
+def test_wandb_holds_the_curves(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    fit(tmp_path, [evaluations(tmp_path)], steps=4)
+    wandb.finish()
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    records = file.read_bytes()
+    for sampler in ("dbim_nfe2", "dbim_nfe4"):
+        curve = logged(tmp_path, f"eval/{sampler}/mse")
+        assert curve.keys() == {2, 4}
+        assert f"eval/{sampler}/mse".encode() in records
+        assert all(value.encode() in records for value in curve.values())
+
+
+def test_best_that_is_no_logged_number_is_refused_before_training(tmp_path):
+    with pytest.raises(UserError, match=r"best=mse: choose one of eval/dbim_nfe2/mse, .*nfe4/ssim"):
+        fit(tmp_path, [evaluations(tmp_path, best="mse")])
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_more_images_than_the_split_has_are_all(tmp_path):
+    callbacks = [evaluations(tmp_path / str(n), num_images=n) for n in (12, 1000)]
+    for callback in callbacks:
+        fit(callback.folder, [callback], steps=2)
+    first, second = (logged(c.folder, "eval/dbim_nfe2/mse") for c in callbacks)
+    assert first == second
