@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from dbim_lightning.errors import UserError
 
+CPU_BATCH = 16  # larger ones leave a CPU's caches
+
 
 class FeatureNetwork(nn.Module):
     """A frozen network: (B, 3, H, W) uint8 on its device -> (B, num_features) float32.
@@ -71,5 +73,10 @@ class EfficientNetLite0(FeatureNetwork):
             UserError: if the images are not (B, 3, H, W) uint8.
         """
         check_images(images)
+        parts = images.split(CPU_BATCH if images.device.type == "cpu" else len(images))
+        return torch.cat([self._features(part) for part in parts])
+
+    def _features(self, images: Tensor) -> Tensor:
         resized = F.interpolate(images.float(), size=(224, 224), mode="bicubic", antialias=True)
-        return self.network.forward_features((resized - 127) / 128).mean(dim=(2, 3))
+        pixels = ((resized - 127) / 128).contiguous(memory_format=torch.channels_last)
+        return self.network.forward_features(pixels).mean(dim=(2, 3))
