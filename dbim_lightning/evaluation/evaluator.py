@@ -180,7 +180,13 @@ class Evaluator:
             return []
         first = [read_reference(given, networks[0], size, self.device)] if given else []
         options = self.protocol.reference_options
-        data = self.dataset(self.protocol.split, **options) if options else self.data
+        try:
+            data = self.dataset(self.protocol.split, **options) if options else self.data
+        except TypeError as error:
+            raise UserError(
+                f"metrics={self.protocol.name} is for data with the options {', '.join(options)}: "
+                "choose another protocol, or metrics.reference_options={}"
+            ) from error
         key = {"dataset": self._fingerprint(data), "split": self.protocol.split, "size": size}
         return first + [
             cached_reference(

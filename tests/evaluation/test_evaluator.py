@@ -146,6 +146,12 @@ def test_a_given_reference_is_taken(tmp_path):
         assert given[name] == pytest.approx(own[name], rel=1e-6)
 
 
+def test_a_protocol_for_other_data_says_so(tmp_path):
+    options = {"features": [Averages()], "reference_options": {"names": None}}
+    with pytest.raises(UserError, match="metrics=toy is for data with the options names"):
+        evaluator(tmp_path, **options).run(DBIM(2), 0, {})
+
+
 def test_published_images_are_cut_off_and_ours_rounded(tmp_path):
     rounded = evaluator(tmp_path).samples(DBIM(3), 0)
     cut = evaluator(tmp_path, truncates=True).samples(DBIM(3), 0)
