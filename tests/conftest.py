@@ -26,10 +26,12 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(runs, openmoji_root):
-    options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={runs / 'first'}"]
+def trained(tmp_path_factory, openmoji_root):
+    """The folder of a short run, the only one beside which there is no other."""
+    folder = tmp_path_factory.mktemp("trained") / "first"
+    options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={folder}"]
     run("train.py", "trainer.max_steps=6", *options)
-    return runs / "first"
+    return folder
 
 
 def pytest_terminal_summary(terminalreporter):

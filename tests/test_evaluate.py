@@ -8,14 +8,17 @@ import sys
 import time
 from hashlib import sha256
 
+import pytest
 import torch
 from commands import ROOT, run
 
 
 def test_evaluation_takes_newest_finished_run(trained, runs):
-    (runs / "unfinished" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (trained.parent / "unfinished" / "checkpoints").mkdir(parents=True)
     out = runs / "evaluation"
-    printed = run("evaluate.py", f"runs={runs}", "nfe=3", "num_images=4", f"hydra.run.dir={out}")
+    printed = run(
+        "evaluate.py", f"runs={trained.parent}", "nfe=3", "num_images=4", f"hydra.run.dir={out}"
+    )
     assert str(trained / "checkpoints" / "last.ckpt") in printed
     row = json.loads((out / "results.json").read_text())
     assert row["nfe"] == row["nfe_counted"] == 3
@@ -97,6 +100,7 @@ def test_written_images_are_judged_as_the_samples_they_are(trained, tmp_path):
     assert (tmp_path / "b" / "images.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_to_the_same_numbers(trained, tmp_path):
     options = [f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}", "metrics=paired", "nfe=5"]
     options += ["num_images=130", "keep_samples=true"]
