@@ -18,6 +18,7 @@ from dbim_lightning.data.configured import require_complete
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation import report, sheets
 from dbim_lightning.evaluation.assemble import assemble, own_settings
+from dbim_lightning.evaluation.processes import rank_and_world_size
 from dbim_lightning.evaluation.rows import describe
 from dbim_lightning.training.checkpoint import newest_checkpoint
 
@@ -80,7 +81,7 @@ def main(cfg: DictConfig) -> None:
         if job.mode == RunMode.RUN:
             raise
         return print(f"skipped: {error if isinstance(error, UserError) else error.__cause__}")
-    if job.mode == RunMode.RUN:
+    if job.mode == RunMode.RUN and rank_and_world_size()[0] == 0:
         print(report.table([row]))
         print(f"Results: {folder / 'results.json'}, images: {folder / 'images.png'}")
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.evaluator import Evaluator
+from dbim_lightning.evaluation.processes import rank_and_world_size
 from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
 
 LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
@@ -34,6 +35,7 @@ def assemble(checkpoint: Path | None, options: str, make: Callable[..., Any]) ->
     Raises:
         UserError: no data, missing weights of metrics, a checkpoint that does not fit.
     """
+    rank_and_world_size()  # before anything is put on an accelerator
     cfg = OmegaConf.create(options)
     protocol = make(cfg.metrics)
     device = torch.device(cfg.device or torch.accelerator.current_accelerator(True) or "cpu")

@@ -9,9 +9,14 @@ from dbim_lightning.evaluation.metric import Sums
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """(0, 1) unless torchrun, or a trainer, has started several processes."""
+    """(0, 1) unless torchrun, or a trainer, has started several processes.
+
+    Under torchrun the first call gives each process an accelerator of its own, where there are any.
+    """
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("gloo")  # sums live on the CPU
+        if torch.accelerator.is_available():
+            torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
