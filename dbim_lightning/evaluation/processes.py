@@ -1,5 +1,6 @@
 """One evaluation by several processes, as torchrun starts them."""
 
+import atexit
 import os
 
 import torch
@@ -15,6 +16,7 @@ def rank_and_world_size() -> tuple[int, int]:
     """
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("gloo")  # sums live on the CPU
+        atexit.register(dist.destroy_process_group)  # or its threads may abort the exit
         if torch.accelerator.is_available():
             torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
