@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dbim_lightning.errors import UserError
 
-CPU_BATCH = 16  # larger ones leave a CPU's caches
+CPU_BATCH = 4  # larger ones leave a CPU's caches
 
 
 class FeatureNetwork(nn.Module):
