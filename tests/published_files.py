@@ -85,14 +85,10 @@ def random_images(n: int, size: int = 32, seed: int = 0) -> Images:
     return Images(position + 100, position, targets.flip(3), samples, targets, labels)
 
 
-def rows(images: Images, indices) -> Images:
-    return Images(*(column[indices] for column in images))
-
-
 def in_batches(metric, images: Images, batch_size: int) -> dict[str, Tensor]:
     """The sums of a metric that sees images so many at a time."""
     for indices in torch.arange(len(images.index)).split(batch_size):
-        metric.update(rows(images, indices))
+        metric.update(images[indices])
     return metric.sums()
 
 
@@ -103,7 +99,7 @@ def assert_splits_agree(metric, images: Images, batch_sizes=(1, 7, 64)) -> dict[
     for batch_size in batch_sizes:
         values = metric.compute(in_batches(deepcopy(metric), images, batch_size))
         assert values == pytest.approx(expected, rel=1e-6)
-    even, odd = (in_batches(deepcopy(metric), rows(images, slice(i, n, 2)), 7) for i in (0, 1))
+    even, odd = (in_batches(deepcopy(metric), images[i:n:2], 7) for i in (0, 1))
     assert even.keys() == odd.keys()
     values = metric.compute({name: even[name] + odd[name] for name in even})
     assert values == pytest.approx(expected, rel=1e-6)

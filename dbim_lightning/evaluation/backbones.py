@@ -1,10 +1,11 @@
 """DINOv2 features, and how often ResNet-50 recognises what a sample should show."""
 
+from functools import cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from dbim_lightning.errors import UserError
@@ -72,6 +73,15 @@ def _check_given(path: Path, model: str) -> None:
         )
 
 
+@cache
+def _resnet50(path: Path) -> nn.Module:
+    """Read once for all jobs of a sweep."""
+    network = resnet50().requires_grad_(False).eval()
+    with reading(path):
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network
+
+
 class ClassifierAccuracy:
     """The part of the samples that ResNet-50 gives their own label, top-1.
 
@@ -90,10 +100,7 @@ class ClassifierAccuracy:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         path = find_weights("resnet50-0676ba61.pth", "ResNet-50 accuracy")
         self.device = torch.device(device)
-        self.network = resnet50().requires_grad_(False).eval()
-        with reading(path):
-            self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.network.to(self.device)
+        self.network = _resnet50(path).to(self.device)
         self._sums = {name: torch.zeros((), dtype=torch.float64) for name in ("count", "right")}
 
     @torch.no_grad()

@@ -127,8 +127,8 @@ class FeatureDistance:
             )
 
     def update(self, images: Images) -> None:
-        """Runs the network once on the samples."""
-        features = self._network(images.samples.to(self._device)).cpu()
+        """Adds the features of the samples."""
+        features = images.features(self._network, self._device)
         self._moments.update(features)
         if self._kept is not None:
             self._kept.update(images.position, features)

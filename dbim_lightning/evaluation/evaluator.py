@@ -145,7 +145,7 @@ class Evaluator:
     def judge(self, stream: Iterable[Images], title: str) -> dict[str, float]:
         """The protocol's numbers of a stream, of which each process sees its part."""
         metrics = self.protocol.metrics(self.references, len(self.data), self.device)
-        return self._numbers(metrics, stream, title)
+        return self._numbers(metrics, stream, title, len(self.data))
 
     def preview(self, sampler: Sampler, seeds: Iterable[int], count: int = 12) -> dict[str, Images]:
         """A few images spread over the data, sampled with several seeds."""
@@ -157,13 +157,13 @@ class Evaluator:
 
     def given_preview(self, path: Path) -> dict[str, Images]:
         """The first of the samples that another program made."""
-        first = next(iter(GivenSamples(path, self.data)))
-        return {"given": Images(*(None if part is None else part[:12] for part in first))}
+        return {"given": next(iter(GivenSamples(path, self.data)))[:12]}
 
     def _numbers(
-        self, metrics: list[Metric], stream: Iterable[Images], title: str
+        self, metrics: list[Metric], stream: Iterable[Images], title: str, count: int
     ) -> dict[str, float]:
-        for images in track(stream, title, disable=self.rank > 0):
+        blocks = len(own_blocks(count, self.rank, self.world_size))
+        for images in track(stream, title, blocks, disable=self.rank > 0):
             for metric in metrics:
                 metric.update(images)
         values: dict[str, float] = {}
@@ -211,7 +211,8 @@ class Evaluator:
             metrics = self.protocol.metrics(self.references, len(train), self.device)
             metrics = metrics[: len(self.protocol.features)]
             stream = self._blocks(train, "x_0")
-            context["train_targets"] = self._numbers(metrics, stream, "Context: training targets")
+            title = "Context: training targets"
+            context["train_targets"] = self._numbers(metrics, stream, title, len(train))
         return context
 
     def _sources(self) -> Iterator[Images]:

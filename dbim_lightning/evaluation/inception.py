@@ -64,17 +64,10 @@ class Inception(FeatureNetwork):
             return self.network(resized / 255)[0].flatten(1)
         return self.network(resized)
 
-    @torch.no_grad()
-    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features (B, 2048) and class logits (B, 1008), bias included, from one forward pass.
-
-        Logits are None in mode "legacy_pytorch", whose network ends with the features.
-        """
-        features = self(images)
-        if self.mode == "legacy_pytorch":
-            return features, None
+    def logits(self, features: Tensor) -> Tensor:
+        """Class logits (B, 1008) of features (B, 2048), bias included; not in "legacy_pytorch"."""
         output = self.network.base.output
-        return features, F.linear(features, output.weight, output.bias)
+        return F.linear(features.to(output.weight), output.weight, output.bias)
 
 
 def _torchscript(mode: str) -> InceptionV3W:
@@ -126,8 +119,8 @@ class InceptionScore:
 
     def update(self, images: Images) -> None:
         """Adds the samples to the splits that their positions belong to."""
-        _, logits = self.inception.features_and_logits(images.samples.to(self.device))
-        log_p = logits.cpu().double().log_softmax(dim=1)
+        features = images.features(self.inception, self.device)
+        log_p = self.inception.logits(features).cpu().double().log_softmax(dim=1)
         split = images.position // _SPLIT_SIZE
         self._sums["count"].index_add_(0, split, torch.ones(len(split), dtype=torch.float64))
         self._sums["p"].index_add_(0, split, log_p.exp())

@@ -1,13 +1,18 @@
 """What every metric is: sums over images, which add up over batches and over processes."""
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from dbim_lightning.evaluation.features import FeatureNetwork
 
 Sums = dict[str, Tensor]
 
 
-class Images(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Images:
     """A batch of (B, 3, H, W) uint8 on the CPU, with data set indices (B,).
 
     position: (B,), of each image among those that are evaluated: 0, 1, ..., number of images - 1.
@@ -20,6 +25,18 @@ class Images(NamedTuple):
     samples: Tensor
     targets: Tensor
     labels: Tensor | None = None
+    _features: dict[str, Tensor] = field(default_factory=dict, init=False)
+
+    def __getitem__(self, rows: slice | Tensor) -> "Images":
+        parts = (self.index, self.position, self.sources, self.samples, self.targets)
+        labels = None if self.labels is None else self.labels[rows]
+        return Images(*(part[rows] for part in parts), labels)
+
+    def features(self, network: FeatureNetwork, device: torch.device | str) -> Tensor:
+        """Of the samples, (B, d) float32 on the CPU; metrics of one network run it once."""
+        if network.name not in self._features:
+            self._features[network.name] = network(self.samples.to(device)).cpu()
+        return self._features[network.name]
 
 
 class Metric(Protocol):

@@ -1,8 +1,11 @@
 """How near each sample is to its own target: MSE, PSNR, SSIM and LPIPS."""
 
+from functools import cache
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
@@ -20,6 +23,13 @@ _LPIPS = {
     "alex": ("alexnet-owt-7be5be79.pth", 31),
     "squeeze": ("squeezenet1_1-b8a52dc0.pth", 17),
 }
+
+
+@cache
+def _network(lpips: str, path: Path) -> nn.Module:
+    """Read once for all jobs of a sweep; torchmetrics looks for the file at `path`, too."""
+    with reading(path):
+        return LearnedPerceptualImagePatchSimilarity(lpips).net
 
 
 class PairedMetrics:
@@ -52,8 +62,7 @@ class PairedMetrics:
         if lpips is not None:
             self.names += (f"lpips_{lpips}",)
             file, self._smallest = _LPIPS[lpips]
-            with reading(find_weights(file, f"LPIPS {lpips}")):
-                self._lpips = LearnedPerceptualImagePatchSimilarity(lpips).net.to(self.device)
+            self._lpips = _network(lpips, find_weights(file, f"LPIPS {lpips}")).to(self.device)
         self._sums = {name: torch.zeros((), dtype=torch.float64) for name in ("count", *self.names)}
 
     @torch.no_grad()

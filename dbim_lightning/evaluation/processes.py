@@ -5,6 +5,7 @@ import os
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from dbim_lightning.evaluation.metric import Sums
 
@@ -26,7 +27,7 @@ def total(sums: Sums) -> Sums:
     """The sums of all processes together."""
     if dist.is_initialized():
         for value in sums.values():
-            dist.all_reduce(value)
+            _reduce(value, dist.ReduceOp.SUM)
     return sums
 
 
@@ -34,5 +35,13 @@ def largest(value: float) -> float:
     """The largest of a number that every process has."""
     found = torch.tensor(value, dtype=torch.float64)
     if dist.is_initialized():
-        dist.all_reduce(found, dist.ReduceOp.MAX)
+        _reduce(found, dist.ReduceOp.MAX)
     return found.item()
+
+
+def _reduce(value: Tensor, op: dist.ReduceOp) -> None:
+    """In place, on the CPU; by way of the accelerator under a trainer's NCCL."""
+    gloo = dist.get_backend() == "gloo"
+    moved = value if gloo else value.to(torch.accelerator.current_accelerator())
+    dist.all_reduce(moved, op)
+    value.copy_(moved)

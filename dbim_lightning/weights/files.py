@@ -61,7 +61,7 @@ def read_bridge(path: Path, raw: bool = False) -> SavedBridge:
     """Reads a training checkpoint (its EMA weights, or the raw ones) or a weights file.
 
     Raises:
-        UserError: no such file, not readable, or one of another program.
+        UserError: no such file, not readable, one of another program, or without EMA weights.
     """
     if path.suffix == ".safetensors" and path.is_file():
         return _read_safetensors(path)
@@ -71,7 +71,13 @@ def read_bridge(path: Path, raw: bool = False) -> SavedBridge:
             f"{path} does not say how to rebuild its network: it was not written by train.py; "
             "published weights come in with python -m dbim_lightning.weights import"
         )
-    state = content["current_model_state" if raw else "state_dict"]
+    has_ema = "current_model_state" in content
+    if not (raw or has_ema):
+        raise UserError(
+            f"{path} has no EMA weights; to take the raw ones: python -m dbim_lightning.weights "
+            f"export {path} --raw -o FILE.safetensors, then weights=FILE.safetensors"
+        )
+    state = content["current_model_state" if raw and has_ema else "state_dict"]
     weights = {
         key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)
     }

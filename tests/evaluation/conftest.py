@@ -2,8 +2,11 @@
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
+import cleanfid.fid
 import pytest
+import scipy.linalg
 
 
 @pytest.fixture
@@ -18,3 +21,11 @@ def checkpoints(tmp_path, monkeypatch) -> Path:
     folder.mkdir(parents=True)
     yield folder
     assert not calls
+
+
+@pytest.fixture
+def cleanfid_fid(monkeypatch):
+    """clean-fid's module, with the form of sqrtm that SciPy has given up."""
+    sqrtm = SimpleNamespace(sqrtm=lambda a, disp: (scipy.linalg.sqrtm(a), None))
+    monkeypatch.setattr(cleanfid.fid, "linalg", sqrtm)
+    return cleanfid.fid

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -75,7 +77,7 @@ def test_accuracy_counts_what_torchvisions_own_network_recognises(checkpoints):
     with torch.no_grad():
         best = network((x - MEAN) / STD).argmax(dim=1)
     labels = torch.where(torch.arange(6) % 3 == 0, (best + 1) % 1000, best)
-    images = images._replace(labels=labels)
+    images = replace(images, labels=labels)
     value = assert_splits_agree(ClassifierAccuracy(), images, batch_sizes=(1, 4))
     assert value == {"accuracy_resnet50": 4 / 6}
 
@@ -85,4 +87,4 @@ def test_accuracy_needs_labels_and_its_file(checkpoints):
         ClassifierAccuracy()
     write_torchvision("resnet50", checkpoints)
     with pytest.raises(UserError, match="accuracy_resnet50 needs class labels"):
-        ClassifierAccuracy().update(random_images(2)._replace(labels=None))
+        ClassifierAccuracy().update(replace(random_images(2), labels=None))

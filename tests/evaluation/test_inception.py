@@ -2,7 +2,6 @@ import cleanfid.features
 import numpy as np
 import pytest
 import torch
-from cleanfid.fid import get_folder_features
 from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
 from published_files import (
@@ -13,28 +12,20 @@ from published_files import (
 )
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation import inception
+from dbim_lightning.evaluation import Evaluator, Protocol, inception
 from dbim_lightning.evaluation.inception import MODES, Inception, InceptionScore
+from dbim_lightning.evaluation.reference import make_reference
 
 WRITERS = dict.fromkeys(MODES, write_torchscript) | {"legacy_pytorch": write_pytorch_fid}
 
 
-def cleanfid_features(folder, mode: str, batch_size: int) -> torch.Tensor:
-    model = cleanfid.features.build_feature_extractor(
-        mode, device=torch.device("cpu"), use_dataparallel=False
-    )
-    features = get_folder_features(
-        str(folder), model, num_workers=0, batch_size=batch_size, device="cpu", mode=mode,
-        verbose=False,
-    )  # fmt: skip
-    return torch.from_numpy(features)
+CPU = torch.device("cpu")
+OPTIONS = {"num_workers": 0, "device": CPU, "verbose": False}
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # of clean-fid
-@pytest.mark.parametrize("size", [48, 320])
-@pytest.mark.parametrize("mode", MODES)
-def test_features_are_those_of_cleanfid(mode, size, checkpoints, tmp_path, monkeypatch):
-    WRITERS[mode](checkpoints)
+@pytest.fixture
+def fid(cleanfid_fid, checkpoints, monkeypatch):
+    """clean-fid's module, which finds its TorchScript file."""
     monkeypatch.setattr(
         cleanfid.features,
         "InceptionV3W",
@@ -42,11 +33,20 @@ def test_features_are_those_of_cleanfid(mode, size, checkpoints, tmp_path, monke
             str(checkpoints), download=False, resize_inside=resize_inside
         ),
     )
+    return cleanfid_fid
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # of clean-fid
+@pytest.mark.parametrize("size", [48, 320])
+@pytest.mark.parametrize("mode", MODES)
+def test_features_are_those_of_cleanfid(mode, size, checkpoints, fid, tmp_path):
+    WRITERS[mode](checkpoints)
     images = random_images(4, size).samples
-    (tmp_path / "png").mkdir()
-    for i, image in enumerate(images):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "png" / f"{i}.png")
-    expected = cleanfid_features(tmp_path / "png", mode, batch_size=4)
+    write_png(tmp_path / "png", images)
+    model = fid.build_feature_extractor(mode, device=CPU, use_dataparallel=False)
+    folder = str(tmp_path / "png")
+    expected = fid.get_folder_features(folder, model, mode=mode, batch_size=4, **OPTIONS)
+    expected = torch.from_numpy(expected)
     network = Inception(mode)
     features = network(images)
     assert (features.dtype, features.shape) == (torch.float32, (4, network.num_features))
@@ -55,20 +55,57 @@ def test_features_are_those_of_cleanfid(mode, size, checkpoints, tmp_path, monke
     torch.testing.assert_close(features, expected, rtol=1e-6, atol=1e-6 * expected.abs().max())
 
 
-def test_logits_come_with_the_features_and_give_the_networks_own_probabilities(checkpoints):
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_fid_of_files_is_cleanfids(checkpoints, fid, tmp_path):
+    write_torchscript(checkpoints)
+    images = torch.randint(256, (2, 2100, 3, 16, 16), dtype=torch.uint8)
+    images[0] = images[0] // 2 + 64
+    for folder, part in zip(("samples", "targets"), images, strict=True):
+        write_png(tmp_path / folder, part)
+    folders = [str(tmp_path / folder) for folder in ("samples", "targets")]
+    mode = "legacy_tensorflow"
+    expected = fid.compute_fid(*folders, mode=mode, use_dataparallel=False, **OPTIONS)
+    x_0 = images[1].float() / 127.5 - 1
+    pairs = [{"x_0": x, "x_T": x, "index": i, "name": str(i)} for i, x in enumerate(x_0)]
+    protocol = Protocol("toy", features=[Inception(mode)])
+    judge = Evaluator(None, lambda split: pairs, protocol, folder=tmp_path)
+    row = judge.run_given(tmp_path / "samples")
+    assert row[f"fid_inception_{mode}"] == pytest.approx(expected, rel=1e-6)
+
+
+def write_png(folder, images):
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
+
+
+def test_logits_of_the_features_give_the_networks_own_probabilities(checkpoints):
     write_torchscript(checkpoints)
     network, images = Inception("legacy_tensorflow"), random_images(3).samples
-    features, logits = network.features_and_logits(images)
-    assert torch.equal(features, network(images))
+    logits = network.logits(network(images))
     torch.testing.assert_close(logits.softmax(dim=1), network.network.base(images.float()))
+
+
+def test_fid_and_inception_score_run_the_network_once(checkpoints):
+    write_torchscript(checkpoints)
+    images, calls = random_images(8), []
+    first, second = Inception("clean"), Inception("clean")
+    reference = make_reference([images.targets], 8, first, "cpu")
+    for network in (first, second):
+        network.register_forward_hook(lambda *_: calls.append(1))
+    protocol = Protocol("toy", features=[first], inception_score=second)
+    metrics = protocol.metrics([reference], 8, torch.device("cpu"))
+    for batch in (images[:4], images[4:]):
+        for metric in metrics:
+            metric.update(batch)
+    assert len(metrics) == len(calls) == 2
 
 
 def test_pytorch_fid_has_features_only(checkpoints):
     write_pytorch_fid(checkpoints)
-    network, images = Inception("legacy_pytorch"), random_images(1).samples
-    features, logits = network.features_and_logits(images)
-    assert features.shape == (1, 2048)
-    assert logits is None
+    network = Inception("legacy_pytorch")
+    assert network(random_images(1).samples).shape == (1, 2048)
     with pytest.raises(UserError, match="legacy_pytorch lacks"):
         InceptionScore(network, 10)
 

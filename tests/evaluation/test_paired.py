@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def test_equals_torchmetrics_in_batches_of_any_size(net, resize, checkpoints):
 
 def test_a_perfect_sample_has_infinite_psnr():
     images = random_images(3)
-    images = images._replace(samples=torch.cat([images.targets[:1], images.samples[1:]]))
+    images = replace(images, samples=torch.cat([images.targets[:1], images.samples[1:]]))
     metric = PairedMetrics()
     values = metric.compute(in_batches(metric, images, 2))
     assert values["psnr"] == math.inf

@@ -167,6 +167,18 @@ def test_broken_files_are_named(unet, tmp_path):
         read_bridge(path)
 
 
+def test_a_checkpoint_without_ema_weights_is_not_judged_by_its_raw_ones(trained, tmp_path):
+    content = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    content["state_dict"] = content.pop("current_model_state")
+    torch.save(content, path := tmp_path / "raw.ckpt")
+    with pytest.raises(UserError, match=r"raw\.ckpt has no EMA weights.* export .*raw\.ckpt --raw"):
+        read_bridge(path)
+    weights = read_bridge(path, raw=True).weights
+    assert {f"denoiser.{key}": value.sum() for key, value in weights.items()} == {
+        key: value.sum() for key, value in content["state_dict"].items() if "denoiser." in key
+    }
+
+
 class Bomb:
     def __reduce__(self):
         return Path("ran").touch, ()
