@@ -43,12 +43,12 @@ def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str
         sampler = instantiate(config := own_settings(cfg.sampler), nfe=cfg.nfe)
         settings = {**describe(OmegaConf.to_container(config), choices), "nfe": cfg.nfe}
         checkpoint = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
-        print(f"Evaluating {checkpoint}")
-        evaluator = assemble(checkpoint, options, instantiate)
         row = settings | row | {"checkpoint": str(checkpoint)}
         if json.dumps(row) in DONE:
-            raise UserError(f"{settings['sampler']} did the same before: it lacks the rest")
+            raise UserError(f"the same job is done: {settings['sampler']} has not all that varies")
         DONE.add(json.dumps(row))
+        print(f"Evaluating {checkpoint}")
+        evaluator = assemble(checkpoint, options, instantiate)
         row |= evaluator.run(sampler, cfg.seed, settings, cfg.keep_samples, png)
     if evaluator.rank == 0:
         (folder / "results.json").write_text(json.dumps(row, indent=1))

@@ -1,6 +1,7 @@
 """Distances between two sets of images in the features of a network: Fréchet distance and KID."""
 
-import warnings
+import logging
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from dbim_lightning.evaluation.moments import KeptFeatures, Moments, mean_and_co
 from dbim_lightning.evaluation.reference import Reference
 
 _BLOCK = 2048
+_say_once = cache(logging.getLogger(__name__).warning)  # and not for every job of a sweep
 
 
 def frechet_distance_of_moments(
@@ -120,10 +122,9 @@ class FeatureDistance:
         self._kept = KeptFeatures(num_images, d) if has_kernel else None
         if num_images <= d:
             remedy = f"trust {self._kernel}" if has_kernel else "compare equal numbers of them only"
-            warnings.warn(
+            _say_once(
                 f"{self._frechet} of {num_images} images in {d} features is biased upwards by the "
-                f"number of images: {remedy}",
-                stacklevel=2,
+                f"number of images: {remedy}"
             )
 
     def update(self, images: Images) -> None:
