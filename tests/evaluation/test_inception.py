@@ -56,7 +56,9 @@ def test_features_are_those_of_cleanfid(mode, size, checkpoints, fid, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Matrix is singular", "ignore::FutureWarning", "ignore::UserWarning"
+)
 def test_fid_of_files_is_cleanfids(checkpoints, fid, tmp_path):
     write_torchscript(checkpoints)
     images = torch.randint(256, (2, 2100, 3, 16, 16), dtype=torch.uint8)
