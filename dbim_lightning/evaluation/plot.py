@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.kinds import kind_of, metrics_of
 from dbim_lightning.evaluation.rows import (
-    METRICS,
     Row,
     calls,
     label,
@@ -19,7 +19,6 @@ from dbim_lightning.evaluation.rows import (
     varying,
 )
 
-_PANELS = tuple(name for name in METRICS if name not in ("psnr", "is_inception_legacy_tensorflow"))
 _STYLES = {"source": ":", "training targets": "--"}
 
 # Okabe and Ito's colour-blind-safe palette, without its yellow, which is faint on white.
@@ -30,7 +29,7 @@ _MARKERS = "os^Dvp"
 def plot(rows: list[Row]) -> Figure:
     """Small panels side by side: one metric each against NFE, one line per setting."""
     rows = over_seeds(shown(rows))
-    names = [name for name in _PANELS if any(row.get(name) is not None for row in rows)]
+    names = [name for name in metrics_of(rows) if not name.startswith(("psnr", "is_"))]
     if not names:
         raise UserError("no result row holds a metric: evaluate with metrics")
     figure = Figure(figsize=(2.4 * max(len(names), 2), 2.5), dpi=200, layout="constrained")
@@ -59,7 +58,7 @@ def _draw_lines(axes: Axes, rows: list[Row], name: str) -> None:
         lines.setdefault(label(row, names), []).append(row)
     for i, (title, line) in enumerate(lines.items()):
         points = [row for row in line if row.get(name) is not None]
-        colour, scale = _COLOURS[i % len(_COLOURS)], METRICS[name].scale
+        colour, scale = _COLOURS[i % len(_COLOURS)], kind_of(name).scale
         axes.plot(
             [calls(row) for row in points],
             [row[name] * scale for row in points],
@@ -77,20 +76,21 @@ def _draw_lines(axes: Axes, rows: list[Row], name: str) -> None:
 
 def _draw_references(axes: Axes, rows: list[Row], name: str) -> None:
     """A dashed line where the reference is near the curves, otherwise its value under the title."""
-    values = [row[name] * METRICS[name].scale for row in rows if row.get(name) is not None]
+    kind = kind_of(name)
+    values = [row[name] * kind.scale for row in rows if row.get(name) is not None]
     reach = max(2 * (max(values) - min(values)), 0.2 * abs(max(values)))
     far = []
     for title, reference in references(rows):
         if reference.get(name) is None:
             continue
-        level = reference[name] * METRICS[name].scale
+        level = reference[name] * kind.scale
         if min(values) - reach <= level <= max(values) + reach:
             axes.axhline(
                 level, color="#666666", linestyle=_STYLES[title], linewidth=1.2, label=title
             )
         else:
             far.append(f"{title} {level:.3g}")
-    axes.set_title(f"{METRICS[name].title} {METRICS[name].better}", pad=15)
+    axes.set_title(f"{kind.title} {kind.better}", pad=15)
     note = axes.text(0.5, 1.03, ", ".join(far), transform=axes.transAxes, ha="center")
     note.set(color="#666666", fontsize=8, in_layout=False)
 

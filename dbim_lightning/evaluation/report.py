@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dbim_lightning.errors import UserError, one_line_errors
+from dbim_lightning.evaluation.kinds import kind_of, metrics_of
 from dbim_lightning.evaluation.plot import plot
 from dbim_lightning.evaluation.rows import (
-    METRICS,
     Row,
     calls,
     collect,
@@ -31,10 +31,10 @@ def table(rows: list[Row]) -> str:
     columns = [*names, "nfe"]
     if any(calls(row) != row["nfe"] for row in rows):
         columns.append("nfe_counted")
-    metrics = [name for name in METRICS if any(row.get(name) is not None for row in rows)]
+    metrics = metrics_of(rows)
 
     titles = [{"nfe": "NFE", "nfe_counted": "NFE counted"}.get(name, name) for name in columns]
-    titles += [f"{METRICS[name].title} {METRICS[name].better}" for name in metrics]
+    titles += [f"{kind_of(name).title} {kind_of(name).better}" for name in metrics]
     lines = [titles, ["---:"] * len(titles)]
     for row in rows:
         lines.append([text(row.get(name)) for name in columns])

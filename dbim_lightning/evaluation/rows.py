@@ -5,45 +5,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Any
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.kinds import is_metric, kind_of, metrics_of
 
 Row = dict[str, Any]
 
 
-class Metric(NamedTuple):
-    title: str
-    scale: float
-    digits: int
-    better: str
-
-
-METRICS = {
-    "fid_inception_legacy_tensorflow": Metric("FID", 1, 2, "↓"),
-    "fid_inception_legacy_pytorch": Metric("FID (legacy_pytorch)", 1, 2, "↓"),
-    "fid_inception_clean": Metric("FID (clean)", 1, 2, "↓"),
-    "kid_inception_clean": Metric("KID × 10³ (clean)", 1e3, 2, "↓"),
-    "is_inception_legacy_tensorflow": Metric("IS", 1, 2, "↑"),
-    "accuracy_resnet50": Metric("accuracy", 100, 1, "↑"),
-    "kid_lite0": Metric("KID × 10³", 1e3, 2, "↓"),
-    "fd_lite0": Metric("FD", 1, 2, "↓"),
-    "lpips_vgg": Metric("LPIPS (vgg)", 1, 4, "↓"),
-    "lpips_alex": Metric("LPIPS (alex)", 1, 4, "↓"),
-    "mse": Metric("MSE", 1, 4, "↓"),
-    "psnr": Metric("PSNR", 1, 2, "↑"),
-    "ssim": Metric("SSIM", 1, 3, "↑"),
-    "diversity_lite0": Metric("diversity", 1, 2, "↑"),
-    "diversity_inception_clean": Metric("diversity (clean)", 1, 2, "↑"),
-    "diversity_pixel_std": Metric("pixel std", 1, 4, "↑"),
-}
 REFERENCES = {"source": "source", "train_targets": "training targets"}
 _OUTCOMES = {
-    *METRICS,
     *("spread", "nfe_counted", "seconds", "images_per_second", "peak_memory_gb", "references"),
     *("versions", "checkpoint_sha256"),
 }
-_KINDS = ("fid_", "fd_", "kid_", "is_", "lpips_", "accuracy_", "diversity_")
 _OF_ANY_SAMPLER = {"metrics", "split", "seed", "checkpoint", "num_images"}
 
 
@@ -112,7 +86,7 @@ def over_seeds(rows: list[Row]) -> list[Row]:
 def _averaged(rows: list[Row]) -> Row:
     values = {
         name: [row[name] for row in rows]
-        for name in METRICS
+        for name in metrics_of(rows)
         if all(row.get(name) is not None for row in rows)
     }
     means = {name: fmean(found) for name, found in values.items()}
@@ -139,7 +113,7 @@ def _read(path: Path) -> Row:
 def settings(rows: list[Row]) -> list[str]:
     """What a job was asked to do, NFE apart: all keys but the outcomes, the usual ones first."""
     keys = dict.fromkeys(["sampler", "order", "eta", *(key for row in rows for key in row)])
-    return [key for key in keys if key not in {*_OUTCOMES, "nfe"} and not key.startswith(_KINDS)]
+    return [key for key in keys if key not in {*_OUTCOMES, "nfe"} and not is_metric(key)]
 
 
 def varying(rows: list[Row]) -> list[str]:
@@ -181,10 +155,11 @@ def text(value: Any) -> str:
 
 def metric_cells(values: Row, names: list[str]) -> tuple[str, ...]:
     """Metrics as the table shows them, with the deviation over seeds where there are several."""
-    return tuple(_metric_cell(values, name, METRICS[name]) for name in names)
+    return tuple(_metric_cell(values, name) for name in names)
 
 
-def _metric_cell(values: Row, name: str, metric: Metric) -> str:
+def _metric_cell(values: Row, name: str) -> str:
+    metric = kind_of(name)
     if values.get(name) is None:
         return "–"
     cell = f"{values[name] * metric.scale:.{metric.digits}f}"
@@ -194,11 +169,11 @@ def _metric_cell(values: Row, name: str, metric: Metric) -> str:
 
 def references(rows: list[Row]) -> Iterator[tuple[str, Row]]:
     """The references that the jobs state, each once: (title, metrics), equal if shown as equal."""
-    seen = set()
+    seen, metrics = set(), metrics_of(rows)
     for key, title in REFERENCES.items():
         for row in rows:
             values = row.get("references", {}).get(key)
-            if values and (line := (key, metric_cells(values, list(METRICS)))) not in seen:
+            if values and (line := (key, metric_cells(values, metrics))) not in seen:
                 seen.add(line)
                 yield title, values
 

@@ -14,9 +14,8 @@ from torch.utils.data import Dataset
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
+from dbim_lightning.evaluation.kinds import kind_of
 from dbim_lightning.samplers import Sampler
-
-HIGHER_IS_BETTER = ("psnr", "ssim", "is_", "accuracy_")
 
 
 class Evaluations(Callback):
@@ -52,8 +51,6 @@ class Evaluations(Callback):
         self.folder, self.dataset, self.protocol = folder, dataset, protocol
         self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.nfe}": s for s in samplers}
         self.every_n_steps, self.num_images, self.best = every_n_steps, num_images, best
-        higher = best is not None and best.rpartition("/")[2].startswith(HIGHER_IS_BETTER)
-        self._sign = -1 if higher else 1
         self._step, self._smallest, self._improved = 0, float("inf"), False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,8 +85,12 @@ class Evaluations(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step)
             logger.save()
-        if self.best is not None and self._sign * numbers[self.best] < self._smallest:
-            self._smallest, self._improved = self._sign * numbers[self.best], True
+        if self.best is not None and self._cost(numbers) < self._smallest:
+            self._smallest, self._improved = self._cost(numbers), True
+
+    def _cost(self, numbers: dict[str, float]) -> float:
+        higher_is_better = kind_of(self.best.rpartition("/")[2]).better == "↑"
+        return -numbers[self.best] if higher_is_better else numbers[self.best]
 
     def _numbers(self) -> dict[str, float]:
         numbers = {}

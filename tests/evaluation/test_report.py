@@ -54,6 +54,26 @@ def cells(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+def test_metrics_of_any_network_are_shown_kind_by_kind(tmp_path):
+    networks = ("dinov2_large", "inception_clean", "inception_legacy_tensorflow")
+    metrics = {f"kid_{network}": 0.5 for network in networks} | {"is_inception_clean": 3.0}
+    rows = [result(nfe, 0.0, **metrics, diversity_pixel_std=0.1) for nfe in (2, 5)]
+    titles = cells(table(rows))[0]
+    expected = ["IS (clean) ↑", "KID × 10³ (dinov2_large) ↓", "KID × 10³ (clean) ↓"]
+    expected += [
+        "KID × 10³ (legacy_tensorflow) ↓",
+        "KID × 10³ ↓",
+        "FD ↓",
+        "MSE ↓",
+        "PSNR ↑",
+        "SSIM ↑",
+        "pixel std ↑",
+    ]
+    assert titles == ["NFE", *expected]
+    assert cells(table(rows))[2][2] == "500.00"
+    assert len(plot(rows).axes) == len(expected) - 2
+
+
 def test_labels_name_what_varies_and_nfe(tmp_path):
     one = write(tmp_path / "one", [result(5, 0.0), result(2, 0.0)])
     assert list(labels(one).values()) == ["NFE 2", "NFE 5"]
