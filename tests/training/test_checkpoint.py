@@ -21,7 +21,8 @@ def denoiser(channel_mult=(1,)):
 
 def save(path, bridge, config=None):
     state = {f"denoiser.{key}": value for key, value in bridge.state_dict().items()}
-    torch.save({"state_dict": state, "global_step": 7, CONFIG_KEY: config or {"seed": 1}}, path)
+    content = {"state_dict": state, "current_model_state": state, "global_step": 7}
+    torch.save(content | {CONFIG_KEY: config or {"seed": 1}}, path)
     return path
 
 
