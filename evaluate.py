@@ -18,8 +18,9 @@ from dbim_lightning.data.configured import require_complete
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation import report, sheets
 from dbim_lightning.evaluation.assemble import assemble, own_settings
-from dbim_lightning.evaluation.processes import rank_and_world_size
+from dbim_lightning.evaluation.processes import of_the_first, rank_and_world_size
 from dbim_lightning.evaluation.rows import describe
+from dbim_lightning.evaluation.shards import write_whole
 from dbim_lightning.training.checkpoint import newest_checkpoint
 
 instantiate = partial(hydra_instantiate, _convert_="all")
@@ -27,13 +28,16 @@ DONE: set[str] = set()
 SHARED = ["device", "num_images", "metrics", "batch_size", "dataset", "folder"]
 
 
-def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str, Any]:
-    """Writes results.json and the pictures of one job into `folder`; returns the row."""
+def evaluate(cfg: DictConfig, folder: Path, job: DictConfig) -> dict[str, Any] | None:
+    """Writes results.json and pictures into `folder`; returns the row, or None if done before."""
     require_complete(cfg)
     if cfg.save_images not in (None, "png"):
         raise UserError(f"save_images={cfg.save_images}: give png, or leave it out")
     options = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, SHARED))
-    row = {"metrics": choices["metrics"], "split": cfg.metrics.split, "seed": cfg.seed}
+    choices = job.runtime.choices
+    own = [word.removeprefix("metrics.") for word in job.overrides.task if "metrics." in word]
+    metrics = " ".join([choices["metrics"], *own])
+    row = {"metrics": metrics, "split": cfg.metrics.split, "seed": cfg.seed}
     png = folder / "samples" if cfg.save_images else None
     if cfg.samples:
         evaluator = assemble(None, options, instantiate)
@@ -41,19 +45,18 @@ def evaluate(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str
         row |= evaluator.run_given(Path(cfg.samples), png)
     else:
         sampler = instantiate(config := own_settings(cfg.sampler), nfe=cfg.nfe)
-        settings = {**describe(OmegaConf.to_container(config), choices), "nfe": cfg.nfe}
+        settings = {**OmegaConf.to_container(config), "nfe": cfg.nfe}
         checkpoint = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
-        row = settings | row | {"checkpoint": str(checkpoint)}
-        if json.dumps(row) in DONE:
-            raise UserError(f"the same job is done: {settings['sampler']} has not all that varies")
-        DONE.add(json.dumps(row))
+        row = {**describe(settings, choices), **row, "checkpoint": str(checkpoint)}
+        if (key := json.dumps([settings, row, options])) in DONE:
+            return print(f"skipped: done before, as {row['sampler']} has not all that varies")
+        DONE.add(key)
         print(f"Evaluating {checkpoint}")
         evaluator = assemble(checkpoint, options, instantiate)
         row |= evaluator.run(sampler, cfg.seed, settings, cfg.keep_samples, png)
     if evaluator.rank == 0:
-        (folder / "results.json").write_text(json.dumps(row, indent=1))
-        seeds = range(cfg.seed, cfg.seed + 3)
-        previews = {} if cfg.samples else evaluator.preview(sampler, seeds)
+        write_whole(folder / "results.json", json.dumps(row, indent=1).encode())
+        previews = {} if cfg.samples else evaluator.preview(sampler, range(cfg.seed, cfg.seed + 3))
         sheets.save_job_sheet(folder, previews or evaluator.given_preview(Path(cfg.samples)))
     return row
 
@@ -63,27 +66,31 @@ class Summary(Callback):
 
     def on_job_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        if config.hydra.mode == RunMode.MULTIRUN and list(folder.rglob("results.json")):
+        first = config.hydra.mode == RunMode.MULTIRUN and rank_and_world_size()[0] == 0
+        if first and list(folder.rglob("results.json")):
             report.summarise(folder)
             sheets.save_sweep_sheet(folder)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        report.tell(Path(config.hydra.sweep.dir))
+        self.on_job_end(config)  # jobs that ran side by side may have missed one another
+        if rank_and_world_size()[0] == 0:
+            report.tell(Path(config.hydra.sweep.dir))
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
-    folder = Path(os.path.relpath(job.runtime.output_dir))
+    folder = Path(of_the_first(os.path.relpath(job.runtime.output_dir)))
+    rank, world_size = rank_and_world_size()
     try:
-        row = evaluate(cfg, folder, job.runtime.choices)
+        row = evaluate(cfg, folder, job)
     except (UserError, InstantiationException) as error:
-        if job.mode == RunMode.RUN:
+        ours = isinstance(error, UserError)
+        if job.mode == RunMode.RUN or (ours and world_size > 1):  # others may be amid the job
             raise
-        return print(f"skipped: {error if isinstance(error, UserError) else error.__cause__}")
-    if job.mode == RunMode.RUN and rank_and_world_size()[0] == 0:
-        print(report.table([row]))
-        print(f"Results: {folder / 'results.json'}, images: {folder / 'images.png'}")
+        return print(f"skipped: {error if ours else error.__cause__}")
+    if job.mode == RunMode.RUN and rank == 0:
+        print(f"{report.table([row])}\nResults: {folder}/results.json, images: {folder}/images.png")
 
 
 if __name__ == "__main__":

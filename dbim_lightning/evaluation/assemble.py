@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
@@ -21,7 +21,7 @@ from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
 LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
 
 
-@cache
+@lru_cache(maxsize=4)  # a sweep over many checkpoints shall not hold all of them
 def assemble(checkpoint: Path | None, options: str, make: Callable[..., Any]) -> Evaluator:
     """Reads the bridge of a checkpoint or weights file, and makes the rest as configured.
 

@@ -40,7 +40,7 @@ class Diversity:
         """
         if len(samples) < 2:
             raise UserError(f"diversity of {len(samples)} sample per source: draw at least 2")
-        features = [self.features(batch.to(self.device)).double().cpu() for batch in samples]
+        features = [self.features(batch.to(self.device)).cpu().double() for batch in samples]
         distances = [(a - b).norm(dim=1) for a, b in combinations(features, 2)]
         spread = torch.stack([batch.double() / 127.5 for batch in samples]).std(dim=0)
         self._sums["count"] += len(samples[0])

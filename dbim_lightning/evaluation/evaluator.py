@@ -2,12 +2,12 @@
 
 import hashlib
 import json
+import logging
 import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.progress import track
@@ -28,11 +28,12 @@ from dbim_lightning.evaluation.reference import (
     make_reference,
     read_reference,
 )
+from dbim_lightning.evaluation.rows import Row, in_words
 from dbim_lightning.evaluation.shards import SampleShards
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import Sampler
 
-Row = dict[str, Any]
+log = logging.getLogger(__name__)
 LARGE, DIVERSITY_SOURCES = 2000, 64
 
 
@@ -87,6 +88,8 @@ class Evaluator:
             keep: the samples, so that a killed job goes on; None keeps those of 2,000 or more.
             png: a folder for the samples as pictures.
         """
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         keep = len(self.data) >= LARGE if keep is None else keep
         generation = self.samples(sampler, seed, settings if keep else None)
         row = self._row(generation, f"Sampling at NFE {sampler.nfe}", png)
@@ -102,17 +105,20 @@ class Evaluator:
         return self._row(given, f"Judging {path}", png)
 
     def _row(self, stream: Generation | GivenSamples, title: str, png: Path | None) -> Row:
+        context = self._context
         values = self.judge(self._saved(stream, png) if png else stream, title)
-        origin = {key: value for key, value in self.origin.items() if key != "dataset"}
-        row = {"num_images": len(self.data), **values, **origin}
-        return row | {"peak_memory_gb": self._peak_memory(), "references": self._context}
+        row = {"num_images": len(self.data), **values, **self.origin}
+        if "dataset" in row:
+            row["dataset"] = in_words(row["dataset"])
+        return row | {"peak_memory_gb": self._peak_memory(), "references": context}
 
     def _diversity(self, sampler: Sampler, seed: int) -> dict[str, float]:
         """Of samples of a few sources with several seeds."""
         data = spread(self.data, min(len(self.data), DIVERSITY_SOURCES))
         metric = Diversity(self.protocol.features[0], self.device)
-        part = (self.batch_size, self.rank, self.world_size)
-        seeds = range(seed, seed + self.protocol.diversity)
+        part = (self.batch_size, self.rank, self.world_size, None, self.protocol.truncates)
+        first = seed * self.protocol.diversity  # so that two seeds share no noise
+        seeds = range(first, first + self.protocol.diversity)
         streams = [Generation(sampler, self.denoiser, data, seed, *part) for seed in seeds]
         for batches in track(zip(*streams, strict=True), "Diversity", len(streams[0])):
             metric.update([images.samples for images in batches])
@@ -188,10 +194,11 @@ class Evaluator:
                 "choose another protocol, or metrics.reference_options={}"
             ) from error
         key = {"dataset": self._fingerprint(data), "split": self.protocol.split, "size": size}
+        key |= {"num_images": len(data), "versions": json.dumps(self.origin.get("versions"))}
         return first + [
             cached_reference(
                 self.folder / "references",
-                {**key, "network": network.name, "num_images": len(data)},
+                {**key, "network": network.name, "weights": network.fingerprint()},
                 lambda network=network: make_reference(
                     _targets(data, f"Reference: {network.name}"), len(data), network, self.device
                 ),
@@ -205,15 +212,21 @@ class Evaluator:
         if not self.protocol.context:
             return {}
         context = {"source": self.judge(self._sources(), "Context: bare sources")}
-        if self.protocol.features:
-            train = self.dataset("train")
-            train = spread(train, min(len(self.data), len(train)))
+        if self.protocol.features and (train := self._train()) is not None:
             metrics = self.protocol.metrics(self.references, len(train), self.device)
             metrics = metrics[: len(self.protocol.features)]
             stream = self._blocks(train, "x_0")
             title = "Context: training targets"
             context["train_targets"] = self._numbers(metrics, stream, title, len(train))
         return context
+
+    def _train(self) -> Dataset | None:
+        """As many training pairs as are evaluated, or None from data without a training split."""
+        try:
+            train = self.dataset("train")
+        except UserError as error:
+            return log.warning("no training targets for comparison: %s", error)
+        return spread(train, min(len(self.data), len(train)))
 
     def _sources(self) -> Iterator[Images]:
         return self._blocks(self.data, "x_T")

@@ -1,5 +1,7 @@
 """What a feature network is, and one that needs no download: EfficientNet-Lite0 from PyPI."""
 
+import hashlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +26,13 @@ class FeatureNetwork(nn.Module):
     def train(self, mode: bool = True) -> "FeatureNetwork":
         """Stays in evaluation mode."""
         return super().train(False)
+
+    def fingerprint(self) -> str:
+        """Changes with the weights."""
+        digest = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            digest.update(name.encode() + value.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 def check_images(images: Tensor) -> None:

@@ -74,7 +74,7 @@ class PairedMetrics:
         """
         values = self._values(self._prepared(images.samples), self._prepared(images.targets))
         for name, value in zip(self.names, values, strict=True):
-            self._sums[name] += value.double().sum().cpu()
+            self._sums[name] += value.cpu().double().sum()
         self._sums["count"] += len(images.samples)
 
     def sums(self) -> Sums:

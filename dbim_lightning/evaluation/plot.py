@@ -29,9 +29,10 @@ _MARKERS = "os^Dvp"
 def plot(rows: list[Row]) -> Figure:
     """Small panels side by side: one metric each against NFE, one line per setting."""
     rows = over_seeds(shown(rows))
-    names = [name for name in metrics_of(rows) if not name.startswith(("psnr", "is_"))]
+    names = metrics_of(rows)
     if not names:
         raise UserError("no result row holds a metric: evaluate with metrics")
+    names = [name for name in names if not name.startswith(("psnr", "is_"))] or names
     figure = Figure(figsize=(2.4 * max(len(names), 2), 2.5), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):

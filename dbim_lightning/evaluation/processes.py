@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -16,11 +17,21 @@ def rank_and_world_size() -> tuple[int, int]:
     Under torchrun the first call gives each process an accelerator of its own, where there are any.
     """
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        dist.init_process_group("gloo")  # sums live on the CPU
+        # Sums live on the CPU; a process without images waits for the others.
+        dist.init_process_group("gloo", timeout=timedelta(days=7))
         atexit.register(dist.destroy_process_group)  # or its threads may abort the exit
         if torch.accelerator.is_available():
             torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def of_the_first(value: str) -> str:
+    """What the first process gives, where each may have its own, such as the time."""
+    rank_and_world_size()
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]
 
 
 def total(sums: Sums) -> Sums:

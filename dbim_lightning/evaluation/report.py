@@ -22,6 +22,7 @@ from dbim_lightning.evaluation.rows import (
     text,
     varying,
 )
+from dbim_lightning.evaluation.shards import write_whole
 
 
 def table(rows: list[Row]) -> str:
@@ -48,7 +49,8 @@ def table(rows: list[Row]) -> str:
 
 def _caption(rows: list[Row], names: list[str]) -> str:
     """What all jobs share, then what all jobs of one sampler share."""
-    fixed = [name for name in settings(rows) if name not in {*names, "num_images", "checkpoint"}]
+    unsaid = {*names, "num_images", "checkpoint", "dataset"}
+    fixed = [name for name in settings(rows) if name not in unsaid]
     same = [name for name in fixed if len({text(row.get(name)) for row in rows}) == 1]
     shared = [f"{name} {text(rows[0][name])}" for name in same if rows[0].get(name) is not None]
     if "num_images" in rows[0] and "num_images" not in names:
@@ -66,7 +68,7 @@ def _caption(rows: list[Row], names: list[str]) -> str:
 
 
 def summarise(folder: str | Path) -> Path:
-    """Writes summary.csv, summary.md and summary.png into a folder of jobs.
+    """Writes summary.csv, summary.md and, of metrics, summary.png into a folder of jobs.
 
     Returns:
         The path of summary.md.
@@ -76,11 +78,13 @@ def summarise(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     rows = collect(folder)
-    picture = io.BytesIO()
-    plot(rows).savefig(picture, format="png")
-    _write(folder / "summary.csv", _csv(rows).encode())
-    _write(folder / "summary.png", picture.getvalue())
-    return _write(folder / "summary.md", table(rows).encode())
+    write_whole(folder / "summary.csv", _csv(rows).encode())
+    write_whole(folder / "summary.md", table(rows).encode())
+    if metrics_of(rows):
+        picture = io.BytesIO()
+        plot(rows).savefig(picture, format="png")
+        write_whole(folder / "summary.png", picture.getvalue())
+    return folder / "summary.md"
 
 
 def tell(folder: Path) -> None:
@@ -89,14 +93,8 @@ def tell(folder: Path) -> None:
         raise SystemExit(f"error: no job of the sweep in {folder} could be done, for what is above")
     print((folder / "summary.md").read_text(encoding="utf-8"))
     print(f"Table: {folder / 'summary.md'} (and .csv)")
-    print(f"Plot: {folder / 'summary.png'}, images: {folder / 'images.png'}")
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Writes beside the path and renames, so that no reader meets half a file."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    return beside.replace(path)
+    pictures = [folder / name for name in ("summary.png", "images.png")]
+    print("Pictures:", ", ".join(str(path) for path in pictures if path.exists()))
 
 
 def _csv(rows: list[Row]) -> str:

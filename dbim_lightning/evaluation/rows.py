@@ -1,6 +1,7 @@
 """The `results.json` of many jobs as rows: what was asked, what came out, what to call them."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -25,9 +26,15 @@ def describe(sampler: dict[str, Any], choices: Mapping[str, str]) -> Row:
     """A sampler's configuration as a row states it: name, settings, its grid in a few words."""
     row = {"sampler": choices["sampler"], **sampler}
     if "grid" in sampler:
-        values = [f"{key}={value}" for key, value in row["grid"].items() if key != "_target_"]
-        row["grid"] = " ".join([choices["sampler/grid"], *values])
+        row["grid"] = in_words(sampler["grid"], choices.get("sampler/grid"))
     return {key: value for key, value in row.items() if key != "_target_"}
+
+
+def in_words(config: Mapping[str, Any], name: str | None = None) -> str:
+    """A configuration in a line: its name, or else its class, and its options."""
+    name = name or config["_target_"].rpartition(".")[2]
+    options = [f"{key}={value}" for key, value in config.items() if key != "_target_"]
+    return " ".join([name, *options])
 
 
 def jobs(folder: str | Path) -> dict[Path, Row]:
@@ -43,9 +50,12 @@ def jobs(folder: str | Path) -> dict[Path, Row]:
     if not rows:
         raise UserError(f"no results.json under {folder}: name the folder of an evaluation")
     names = (*settings(list(rows.values())), "nfe")
-    newest = {tuple(row.get(name) for name in names): job for job, row in rows.items()}
-    order = sorted(newest, key=lambda values: [_sortable(value) for value in values])
-    return {newest[values]: rows[newest[values]] for values in order}
+    newest = {tuple(text(row.get(name)) for name in names): job for job, row in rows.items()}
+
+    def order(job: Path) -> list[tuple[int, float, str]]:
+        return [_sortable(rows[job].get(name)) for name in names]
+
+    return {job: rows[job] for job in sorted(newest.values(), key=order)}
 
 
 def collect(folder: str | Path) -> list[Row]:
@@ -68,15 +78,15 @@ def shown(rows: list[Row]) -> list[Row]:
     split = {row["checkpoint"]: row["checkpoint"].split("/") for row in rows if "checkpoint" in row}
     if len(split) < 2:
         return rows
-    start = _num_shared(split.values())
-    end = _num_shared(parts[::-1] for parts in split.values())
+    start = min(_num_shared(split.values()), min(map(len, split.values())) - 1)
+    end = _num_shared(parts[:start:-1] for parts in split.values())
     short = {path: "/".join(parts[start : len(parts) - end]) for path, parts in split.items()}
     return [row | {"checkpoint": short.get(row.get("checkpoint"))} for row in rows]
 
 
 def over_seeds(rows: list[Row]) -> list[Row]:
     """Jobs that differ by their seed alone as one row: means, and deviations under "spread"."""
-    names = [name for name in (*settings(rows), "nfe") if name != "seed"]
+    names = [name for name in (*settings(rows), "nfe", "checkpoint_sha256") if name != "seed"]
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(text(row.get(name)) for name in names), []).append(row)
@@ -89,10 +99,13 @@ def _averaged(rows: list[Row]) -> Row:
         for name in metrics_of(rows)
         if all(row.get(name) is not None for row in rows)
     }
-    means = {name: fmean(found) for name, found in values.items()}
-    spread = {name: stdev(found) for name, found in values.items()}
-    seeds = ", ".join(text(row.get("seed")) for row in rows)
-    return rows[0] | means | {"seed": seeds, "spread": spread}
+    row = {name: value for name, value in rows[0].items() if not is_metric(name)}
+    row |= {name: fmean(found) for name, found in values.items()}
+    row["spread"] = {
+        name: stdev(found) if all(map(math.isfinite, found)) else math.nan
+        for name, found in values.items()
+    }
+    return row | {"seed": ", ".join(text(row.get("seed")) for row in rows)}
 
 
 def _num_shared(paths: Iterable[list[str]]) -> int:

@@ -34,7 +34,8 @@ class SampleShards:
     """The shards of one configuration, in a folder of their own that is named by its hash.
 
     A shard is an .npz file of index, samples, calls and seconds, named by its positions. Behind it
-    stand 32 bytes, which `np.load` ignores: the SHA-256 of configuration, sources and file.
+    stand 32 bytes, which `np.load` ignores: the SHA-256 of configuration, sources (with labels and
+    masks) and file.
 
     Args:
         folder: of the shards of all configurations.
@@ -94,8 +95,9 @@ class SampleShards:
 
     def _digest(self, body: bytes, pairs: Pair) -> bytes:
         digest = hashlib.sha256(self.hash.encode())
-        digest.update(pairs["index"].numpy().tobytes())
-        digest.update(to_uint8(pairs["x_T"]).numpy().tobytes())
+        given = (pairs["index"], to_uint8(pairs["x_T"]), pairs.get("label"), pairs.get("mask"))
+        for part in given:
+            digest.update(b"" if part is None else part.numpy().tobytes())
         digest.update(body)
         return digest.digest()
 

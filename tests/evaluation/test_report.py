@@ -289,9 +289,38 @@ def test_bad_folders_are_named(tmp_path):
         path.write_text(content)
         with pytest.raises(UserError, match=message):
             collect(tmp_path)
-    path.write_text(json.dumps({"sampler": "dbim", "nfe": 5}))
+
+
+def test_jobs_without_metrics_are_a_table_without_a_plot(tmp_path):
+    job = {"sampler": "dbim", "nfe": 5}
+    write(tmp_path, [job, job | {"nfe": 10}])
+    assert cells(summarise(tmp_path).read_text())[2:] == [["5"], ["10"]]
+    assert not (tmp_path / "summary.png").exists()
     with pytest.raises(UserError, match="no result row holds a metric"):
-        summarise(tmp_path)
+        plot(collect(tmp_path))
+    assert len(plot([job | {"psnr": 20.0}]).axes) == 1
+
+
+def test_what_is_not_the_same_job_stays_apart(tmp_path):
+    short, long = {"checkpoint": "a/last.ckpt"}, {"checkpoint": "a/a/last.ckpt"}
+    rows = [
+        result(2, 0.0, dataset="A", listed=[1], checkpoint_sha256="1", **long),
+        result(2, 0.0, dataset="B", listed=[1], checkpoint_sha256="1", **long),
+        result(2, 0.0, dataset="A", listed=[1], checkpoint_sha256="2", **short),
+        result(2, 0.0, dataset="A", listed=[1], checkpoint_sha256="3", **short, seed=1),
+    ]
+    body = cells(table(collect(write(tmp_path, rows))))[2:6]
+    expected = [["a/last.ckpt", "A"], ["a/last.ckpt", "B"], ["last.ckpt", "A"], ["last.ckpt", "A"]]
+    assert [line[1:3] for line in body] == expected
+
+
+def test_seeds_that_lack_a_metric_or_are_infinite_do_not_pretend(tmp_path):
+    infinite = {"psnr": float("inf")}
+    rows = [result(2, 0.0, diversity_lite0=3.0, **infinite), result(2, 0.0, seed=1, **infinite)]
+    header, _, line, *_ = cells(table(rows))
+    assert "diversity ↑" not in header
+    assert line[header.index("PSNR ↑")] == "inf ± nan"
+    plot(rows)
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
