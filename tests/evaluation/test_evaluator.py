@@ -16,6 +16,7 @@ from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VESchedul
 from dbim_lightning.data import spread
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
+from dbim_lightning.evaluation import evaluator as evaluating
 from dbim_lightning.evaluation.features import FeatureNetwork
 from dbim_lightning.evaluation.generate import Generation
 from dbim_lightning.pictures import save_sheet, to_uint8
@@ -72,11 +73,84 @@ def test_row_does_not_depend_on_batch_size_and_counts_calls(tmp_path):
 
 
 def test_references_by_hand(tmp_path):
-    references = evaluator(tmp_path, features=[Averages()]).run(DBIM(2), 0, {})["references"]
+    judge = evaluator(tmp_path, features=[Averages()])
+    references = judge.run(DBIM(2), 0, {})["references"]
+    assert references["source"].keys() == {"kid_lite0", "fd_lite0", "mse", "psnr", "ssim"}
+    assert references["train_targets"].keys() == {"kid_lite0", "fd_lite0"}
     source, target = (to_uint8(IMAGES[:, k]).float() / 127.5 - 1 for k in (1, 0))
     assert references["source"]["mse"] == pytest.approx((source - target).square().mean().item())
     # the training targets of this test are the targets themselves
     assert references["train_targets"]["fd_lite0"] == pytest.approx(0, abs=1e-6)
+
+
+def test_training_targets_for_comparison_are_as_many_as_the_targets(tmp_path, caplog):
+    seen = []
+
+    class Counting(Averages):
+        def forward(self, images):
+            seen.append(len(images))
+            return super().forward(images)
+
+    def without_training(split):
+        if split == "train":
+            raise UserError("no train pairs")
+        return PAIRS
+
+    judge = evaluator(tmp_path, features=[Counting()])
+    judge.dataset = {"train": PAIRS * 3}.__getitem__
+    assert judge._context.keys() == {"source", "train_targets"}
+    assert seen == [9, 9, 9]  # reference, sources, training targets
+    judge = evaluator(tmp_path, features=[Counting()])
+    judge.dataset = without_training
+    assert judge.run(DBIM(2), 0, {})["references"].keys() == {"source"}
+    assert "no training targets for comparison: no train pairs" in caplog.text
+
+
+def test_samples_are_kept_apart_by_all_that_they_depend_on(tmp_path, monkeypatch):
+    plain, other_data = evaluator(tmp_path), evaluator(tmp_path)
+    other_data.origin = {"checkpoint_sha256": "1"}
+    streams = [
+        plain.samples(DBIM(2), 0, {"nfe": 2}),
+        plain.samples(DBIM(2), 1, {"nfe": 2}),
+        plain.samples(DBIM(2), 0, {"nfe": 2, "_target_": "another"}),
+        other_data.samples(DBIM(2), 0, {"nfe": 2}),
+        evaluator(tmp_path, truncates=True).samples(DBIM(2), 0, {"nfe": 2}),
+        evaluator(tmp_path, split="train").samples(DBIM(2), 0, {"nfe": 2}),
+        evaluator(tmp_path, pairs=PAIRS[:8]).samples(DBIM(2), 0, {"nfe": 2}),
+    ]
+    assert len({stream.shards.hash for stream in streams}) == len(streams)
+    monkeypatch.setattr(evaluating, "LARGE", 9)
+    for pairs, kept in ((PAIRS[:8], 0), (PAIRS, 1)):
+        evaluator(tmp_path / "large", pairs=pairs).run(DBIM(2), 0, {})
+        assert len(list((tmp_path / "large").glob("samples/*/*-*.npz"))) == kept
+
+
+def test_references_are_kept_apart_by_all_that_they_depend_on(tmp_path):
+    class Weighted(Averages):
+        def __init__(self, name="lite0", weight=1.0):
+            super().__init__()
+            self.name, self.weight = name, torch.nn.Parameter(torch.tensor(weight))
+
+    def count(network, **origin):
+        judge = evaluator(tmp_path, features=[network])
+        judge.origin = origin
+        judge.references  # noqa: B018
+        return len(list((tmp_path / "references").glob("*.npz")))
+
+    assert count(Weighted()) == count(Weighted()) == 1
+    assert count(Weighted("other")) == 2
+    assert count(Weighted(weight=2.0)) == 3
+    assert count(Weighted(), dataset={"root": "elsewhere"}) == 4
+    assert count(Weighted(), versions={"torch": "3"}) == 5
+
+
+def test_other_images_become_the_reference_where_the_protocol_says_so(tmp_path):
+    options = {"features": [Averages()], "context": False}
+    judge = evaluator(tmp_path, reference_options={"names": None}, **options)
+    others = [{**pair, "x_0": pair["x_0"] / 2} for pair in PAIRS]
+    judge.dataset = lambda split, **options: others if options else PAIRS
+    expected = evaluator(tmp_path, pairs=others, **options).references[0].mean
+    assert torch.equal(judge.references[0].mean, expected)
 
 
 def test_without_features_only_paired_metrics(tmp_path):
@@ -159,12 +233,14 @@ def test_published_images_are_cut_off_and_ours_rounded(tmp_path):
     assert difference.unique().tolist() == [0, 1]
 
 
-def test_diversity_compares_several_noises_of_each_source(tmp_path):
-    judge = evaluator(tmp_path, features=[Averages()], context=False, diversity=3)
-    row = judge.run(DBIM(3, eta=1), 0, {})
-    seeds = [
-        next(iter(Generation(DBIM(3, 1), judge.denoiser, PAIRS, k, 9))).samples for k in range(3)
-    ]
+def test_diversity_compares_several_noises_of_each_source(tmp_path, monkeypatch):
+    options = {"context": False, "diversity": 3, "truncates": True}
+    judge = evaluator(tmp_path, features=[Averages()], **options)
+    monkeypatch.setattr(evaluating, "DIVERSITY_SOURCES", 4)
+    row = judge.run(DBIM(3, eta=1), 1, {})
+    some, options = spread(PAIRS, 4), {"truncates": True}
+    streams = [Generation(DBIM(3, 1), judge.denoiser, some, k, 9, **options) for k in (3, 4, 5)]
+    seeds = [next(iter(stream)).samples for stream in streams]
     expected = torch.stack([x.double() / 127.5 for x in seeds]).std(dim=0).mean().item()
     assert row["diversity_pixel_std"] == pytest.approx(expected, rel=1e-9)
     assert row["diversity_lite0"] > 0.01
@@ -184,16 +260,16 @@ def test_kept_and_given_samples_give_the_same_row(tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [7, 64])
-def test_two_processes_give_the_numbers_of_one(tmp_path, batch_size):
+def test_processes_give_the_numbers_of_one_even_where_one_has_no_images(tmp_path, batch_size):
     expected = numbers(evaluation_of_many(tmp_path / "one", 64))
-    code = "from tests.evaluation.test_evaluator import in_two; "
-    code += f"in_two({str(tmp_path)!r}, {batch_size})"
-    command = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--no-python"]
+    code = "from tests.evaluation.test_evaluator import in_one_of_several; "
+    code += f"in_one_of_several({str(tmp_path)!r}, {batch_size})"
+    command = ["-m", "torch.distributed.run", "--nproc-per-node=3", "--standalone", "--no-python"]
     command = [sys.executable, *command, sys.executable, "-c", code]
     root = Path(__file__).parents[2]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root / 'tests'}"}
     subprocess.run(command, cwd=root, env=environment, check=True)
-    for rank in (0, 1):
+    for rank in range(3):
         found = torch.load(tmp_path / f"{rank}.pt")
         references = found.pop("references")
         assert found == pytest.approx({k: expected[k] for k in found}, rel=1e-6)
@@ -202,14 +278,14 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, batch_size):
 
 
 def evaluation_of_many(folder, batch_size):
-    """Of 150 images: three blocks."""
-    pairs = [{**PAIRS[i % 9], "index": i, "name": str(i)} for i in range(150)]
+    """Of 100 images: two blocks."""
+    pairs = [{**PAIRS[i % 9], "index": i, "name": str(i)} for i in range(100)]
     judge = evaluator(folder, batch_size, [Averages()], pairs)
     return judge.run(DBIM(3, eta=1), 0, {"sampler": "dbim"}, keep=True)
 
 
-def in_two(folder, batch_size):
-    row = numbers(evaluation_of_many(Path(folder) / "two", batch_size))
+def in_one_of_several(folder, batch_size):
+    row = numbers(evaluation_of_many(Path(folder) / "several", batch_size))
     torch.save(row, Path(folder) / f"{os.environ['RANK']}.pt")
 
 

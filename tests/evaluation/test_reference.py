@@ -1,11 +1,15 @@
 """Reference files: round trips, what published files hold, the cache, files that do not fit."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation import reference
+from dbim_lightning.evaluation.moments import KeptFeatures
 from dbim_lightning.evaluation.reference import (
     cached_reference,
     make_reference,
@@ -75,6 +79,13 @@ def test_round_trip_is_exact_and_leaves_one_file(tmp_path):
 def test_without_features_there_is_no_act(tmp_path):
     write_reference(tmp_path / "a.npz", made()._replace(features=None), KEY)
     assert_close(read(tmp_path / "a.npz"), features=None)
+
+
+def test_features_are_kept_of_images_spread_over_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "KeptFeatures", partial(KeptFeatures, at_most=10))
+    np.savez(tmp_path / "a.npz", act=FEATURES.numpy(), mu=MU.numpy(), sigma=SIGMA.numpy())
+    assert torch.equal(read(tmp_path / "a.npz").features, FEATURES[::15])
+    assert torch.equal(made().features, FEATURES[::15])
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

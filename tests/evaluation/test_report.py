@@ -57,9 +57,10 @@ def cells(text: str) -> list[list[str]]:
 def test_metrics_of_any_network_are_shown_kind_by_kind(tmp_path):
     networks = ("dinov2_large", "inception_clean", "inception_legacy_tensorflow")
     metrics = {f"kid_{network}": 0.5 for network in networks} | {"is_inception_clean": 3.0}
-    rows = [result(nfe, 0.0, **metrics, diversity_pixel_std=0.1) for nfe in (2, 5)]
+    metrics |= {"accuracy_resnet50": 0.724, "diversity_pixel_std": 0.1}
+    rows = [result(nfe, 0.0, **metrics) for nfe in (2, 5)]
     titles = cells(table(rows))[0]
-    expected = ["IS (clean) ↑", "KID × 10³ (dinov2_large) ↓", "KID × 10³ (clean) ↓"]
+    expected = ["IS (clean) ↑", "accuracy ↑", "KID × 10³ (dinov2_large) ↓", "KID × 10³ (clean) ↓"]
     expected += [
         "KID × 10³ (legacy_tensorflow) ↓",
         "KID × 10³ ↓",
@@ -70,7 +71,7 @@ def test_metrics_of_any_network_are_shown_kind_by_kind(tmp_path):
         "pixel std ↑",
     ]
     assert titles == ["NFE", *expected]
-    assert cells(table(rows))[2][2] == "500.00"
+    assert cells(table(rows))[2][2:4] == ["72.4", "500.00"]
     assert len(plot(rows).axes) == len(expected) - 2
 
 
@@ -206,6 +207,10 @@ def test_jobs_that_differ_by_seed_alone_are_one_row_with_its_deviation():
     assert panel.lines[0].get_label() == "dbim"
     low, high = panel.containers[0].lines[2][0].get_segments()[0][:, 1]
     assert (low, high) == pytest.approx((0.04, 0.06))
+    rows = [result(5, 0.0, seed=seed, kid_lite0=kid) for seed, kid in ((0, 0.01), (1, 0.03))]
+    assert cells(table(rows))[2][1] == "20.00 ± 14.14"
+    low, high = plot(rows).axes[0].containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((20 - 200**0.5, 20 + 200**0.5))
 
 
 def test_plot_has_a_line_per_setting_and_a_tick_per_nfe():

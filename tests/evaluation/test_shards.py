@@ -16,7 +16,7 @@ from golden_data import ToyNetwork
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.generate import Generation, own_blocks
-from dbim_lightning.evaluation.shards import SampleShards
+from dbim_lightning.evaluation.shards import SampleShards, Shard
 from dbim_lightning.samplers import DBIM
 
 COUNT = 300  # four blocks of 64 and one of 44
@@ -88,8 +88,9 @@ def undisturbed():
     return collected(generation())
 
 
-def test_kept_samples_are_those_that_are_not_kept(tmp_path, undisturbed):
-    first, second = generation(tmp_path), generation(tmp_path)
+@pytest.mark.parametrize("batch_size", [32, 128])
+def test_kept_samples_are_those_that_are_not_kept(tmp_path, undisturbed, batch_size):
+    first, second = (generation(tmp_path, batch_size) for _ in range(2))
     assert torch.equal(collected(first), undisturbed)
     assert torch.equal(collected(second), undisturbed)
     assert (num_sampled(first), num_sampled(second)) == (COUNT, 0)
@@ -176,14 +177,24 @@ def test_broken_shard_is_sampled_again_and_said_so(tmp_path, capsys, undisturbed
     assert capsys.readouterr().out == ""
 
 
-def test_shards_of_other_sources_are_not_taken(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("key", "value"), [("x_T", -PAIRS[70]["x_T"]), ("index", 1), ("label", 5)])
+def test_shards_of_other_sources_are_not_taken(tmp_path, capsys, monkeypatch, key, value):
     list(generation(tmp_path))
-    monkeypatch.setitem(PAIRS[70], "x_T", -PAIRS[70]["x_T"])
+    monkeypatch.setitem(PAIRS[70], key, value)
     changed = generation(tmp_path)
-    samples = collected(changed)
+    samples = torch.cat([images.samples for images in changed])
     assert num_sampled(changed) == 64
     assert "0000064-0000127.npz is broken or was sampled from other data" in capsys.readouterr().out
-    assert torch.equal(samples, collected(generation()))
+    assert torch.equal(samples, torch.cat([images.samples for images in generation()]))
+
+
+def test_shards_of_another_mask_are_not_taken(tmp_path):
+    batch = {"index": torch.arange(2), "x_T": torch.zeros(2, 3, 4, 4)}
+    masks = [batch | {"mask": torch.full((2, 1, 4, 4), value)} for value in (0.0, 1.0)]
+    shards = SampleShards(tmp_path, CONFIG)
+    shards.write(range(2), masks[0], Shard(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), 3, 0.5))
+    assert shards.read(range(2), masks[0]).seconds == 0.5
+    assert shards.read(range(2), masks[1]) is None
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
