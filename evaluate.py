@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from dbim_lightning.data.configured import require_complete
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation import report, sheets
-from dbim_lightning.evaluation.assemble import assemble, own_settings
+from dbim_lightning.evaluation.assemble import assemble, own_settings, typed
 from dbim_lightning.evaluation.processes import of_the_first, rank_and_world_size
 from dbim_lightning.evaluation.rows import describe
 from dbim_lightning.evaluation.shards import write_whole
@@ -30,12 +30,12 @@ SHARED = ["device", "num_images", "metrics", "batch_size", "dataset", "folder"]
 
 def evaluate(cfg: DictConfig, folder: Path, job: DictConfig) -> dict[str, Any] | None:
     """Writes results.json and pictures into `folder`; returns the row, or None if done before."""
-    require_complete(cfg)
+    require_complete(cfg := typed(cfg))
     if cfg.save_images not in (None, "png"):
         raise UserError(f"save_images={cfg.save_images}: give png, or leave it out")
     options = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, SHARED))
-    choices = job.runtime.choices
     own = [word.removeprefix("metrics.") for word in job.overrides.task if "metrics." in word]
+    choices = job.runtime.choices
     metrics = " ".join([choices["metrics"], *own])
     row = {"metrics": metrics, "split": cfg.metrics.split, "seed": cfg.seed}
     png = folder / "samples" if cfg.save_images else None

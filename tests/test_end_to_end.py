@@ -158,6 +158,8 @@ def test_help_explains_groups_and_keys():
         ("evaluate.py sampler.eta=1.5", "eta=1.5"),
         ("evaluate.py sampler.eta=0.5 sampler.order=2", "eta=0.5 with order=2"),
         ("evaluate.py sampler=dbim_high_order sampler.order=4", "order=4"),
+        ("evaluate.py seed=abc", "seed: Value 'abc'"),
+        ("evaluate.py samples=x dataset=openmoji device=quick", "device=quick cannot be used"),
         ("evaluate.py sampler=nope", "Could not find 'sampler/nope'"),
         ("train.py network=nope", "Could not find 'network/nope'"),
         ("train.py hydra.run.dir=README.md/run", "another folder to write to"),

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.metadata import version
 from inspect import signature
@@ -11,14 +12,46 @@ from pydoc import locate
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, ValidationError
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.evaluator import Evaluator
 from dbim_lightning.evaluation.processes import rank_and_world_size
 from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
 
+
+@dataclass
+class Values:
+    """Types of the plain values in evaluate.yaml."""
+
+    seed: int
+    batch_size: int
+    num_images: int | None
+    keep_samples: bool | None
+    checkpoint: str | None
+    weights: str | None
+    samples: str | None
+    save_images: str | None
+    device: str | None
+    runs: str
+    folder: str
+
+
 LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
+
+
+def typed(cfg: DictConfig, types: type = Values) -> DictConfig:
+    """The configuration with the fields of a dataclass converted to their types.
+
+    Raises:
+        UserError: a value that cannot be converted.
+    """
+    names = [field.name for field in fields(types)]
+    try:
+        values = OmegaConf.merge(OmegaConf.structured(types), OmegaConf.masked_copy(cfg, names))
+    except ValidationError as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    return OmegaConf.merge(cfg, OmegaConf.to_container(values))
 
 
 @lru_cache(maxsize=4)  # a sweep over many checkpoints shall not hold all of them
@@ -38,7 +71,7 @@ def assemble(checkpoint: Path | None, options: str, make: Callable[..., Any]) ->
     rank_and_world_size()  # before anything is put on an accelerator
     cfg = OmegaConf.create(options)
     protocol = make(cfg.metrics)
-    device = torch.device(cfg.device or torch.accelerator.current_accelerator(True) or "cpu")
+    device = _device(cfg.device)
     denoiser, data = None, cfg.get("dataset")
     origin: dict[str, Any] = {"versions": {name: version(name) for name in LIBRARIES}}
     origin["versions"]["python"] = platform.python_version()
@@ -58,6 +91,16 @@ def assemble(checkpoint: Path | None, options: str, make: Callable[..., Any]) ->
     return Evaluator(
         denoiser, dataset, protocol, device, cfg.num_images, cfg.batch_size, folder, origin
     )
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or torch.accelerator.current_accelerator(True) or "cpu")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={name} cannot be used ({reason}): cuda, mps or cpu") from error
+    return device
 
 
 def own_settings(sampler: DictConfig) -> DictConfig:

@@ -51,7 +51,7 @@ class Evaluator:
         origin: what images depend on beside the sampler, in JSON's types: checkpoint and data.
 
     Raises:
-        UserError: a number of images that the data do not have, or one image alone.
+        UserError: a number of images that the data do not have, one image alone, no batch size.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class Evaluator:
         folder: Path = Path("runs/evaluation"),
         origin: Row | None = None,
     ):
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: use 1 or more")
         self.denoiser, self.dataset, self.protocol = denoiser, dataset, protocol
         self.batch_size, self.folder, self.origin = batch_size, folder, origin or {}
         self.data = spread(dataset(protocol.split), num_images)

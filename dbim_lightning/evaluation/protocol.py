@@ -47,7 +47,8 @@ class Protocol:
     context: bool = False
 
     def __post_init__(self) -> None:
-        if self.diversity and (self.diversity < 2 or not self.features):
+        whole = isinstance(self.diversity, int)
+        if self.diversity and (not whole or self.diversity < 2 or not self.features):
             raise UserError(f"metrics.diversity={self.diversity}: 2 or more, with metrics.features")
         if self.paired is not None:
             PairedMetrics(**self.paired)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,19 @@ from torch.utils.data import Dataset
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
+from dbim_lightning.evaluation.assemble import typed
 from dbim_lightning.evaluation.kinds import kind_of
 from dbim_lightning.samplers import Sampler
+
+
+@dataclass
+class Values:
+    """Types of the plain values under `evaluation` in train.yaml."""
+
+    every_n_steps: int
+    nfe: list[int]
+    num_images: int
+    best: str | None
 
 
 class Evaluations(Callback):
@@ -121,7 +132,7 @@ def make_evaluations(cfg: DictConfig, folder: Path, make: Callable[..., Any]) ->
     """
     if not OmegaConf.select(cfg, "evaluation.every_n_steps"):
         return []
-    options = dict(cfg.evaluation)
+    options = dict(typed(cfg.evaluation, Values))
     samplers = [make(cfg.sampler, nfe=nfe) for nfe in options.pop("nfe")]
     metrics = options.pop("metrics")
     return [Evaluations(folder, make(cfg.dataset), lambda: make(metrics), samplers, **options)]

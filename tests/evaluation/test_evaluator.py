@@ -295,6 +295,11 @@ def test_impossible_number_of_images_is_refused(count):
         spread(PAIRS, count)
 
 
+def test_an_empty_batch_is_refused(tmp_path):
+    with pytest.raises(UserError, match="batch_size=0: use 1 or more"):
+        evaluator(tmp_path, batch_size=0)
+
+
 def test_uint8_rounds_and_clamps():
     x = torch.tensor([-1.5, -1.0, 0.0, 1 / 255, 1.0, 2.0])
     assert to_uint8(x).tolist() == [0, 0, 128, 128, 255, 255]

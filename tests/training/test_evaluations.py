@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import wandb
+from omegaconf import OmegaConf
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.data import PairDataModule
@@ -16,6 +17,7 @@ from dbim_lightning.evaluation import Evaluator, Protocol
 from dbim_lightning.evaluation.features import FeatureNetwork
 from dbim_lightning.samplers import DBIM
 from dbim_lightning.training import EMA, BridgeModule, Checkpoints, Evaluations
+from dbim_lightning.training.evaluations import make_evaluations
 from dbim_lightning.training.loggers import make_loggers
 
 SAMPLERS = [DBIM(2), DBIM(4)]
@@ -176,7 +178,7 @@ def test_training_is_bit_equal_with_and_without(tmp_path, num_workers):
 def test_wandb_holds_the_curves(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     fit(tmp_path, [evaluations(tmp_path)], steps=4)
-    wandb.finish()
+    wandb.teardown()  # waits until all is written
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     records = file.read_bytes()
     for sampler in ("dbim_nfe2", "dbim_nfe4"):
@@ -190,6 +192,17 @@ def test_best_that_is_no_logged_number_is_refused_before_training(tmp_path):
     with pytest.raises(UserError, match=r"best=mse: choose one of eval/dbim_nfe2/mse, .*nfe4/ssim"):
         fit(tmp_path, [evaluations(tmp_path, best="mse")])
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"nfe": 5}, "nfe: "), ({"every_n_steps": "often"}, "every_n_steps: Value 'often' of type")],
+)
+def test_values_of_another_type_are_named(tmp_path, values, message):
+    values = {"every_n_steps": 2, "nfe": [2], "num_images": 9, "best": None} | values
+    cfg = OmegaConf.create({"evaluation": values | {"metrics": {}}, "sampler": {}})
+    with pytest.raises(UserError, match=message):
+        make_evaluations(cfg, tmp_path, lambda *_, **__: None)
 
 
 def test_more_images_than_the_split_has_are_all(tmp_path):
