@@ -14,7 +14,8 @@ def one_line_errors(*others: type[Exception]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause = error.__cause__ if isinstance(error.__cause__, UserError) else error
+        cause = error if isinstance(error, UserError) else error.__cause__
+        cause = cause if isinstance(cause, UserError) else error
         if not isinstance(cause, (UserError, *others)):
             raise
         if isinstance(cause, OSError) and cause.filename:

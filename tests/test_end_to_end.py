@@ -160,6 +160,8 @@ def test_help_explains_groups_and_keys():
         ("evaluate.py sampler=dbim_high_order sampler.order=4", "order=4"),
         ("evaluate.py seed=abc", "seed: Value 'abc'"),
         ("evaluate.py samples=x dataset=openmoji device=quick", "device=quick cannot be used"),
+        ("evaluate.py nfe=ten", "nfe: Value 'ten'"),
+        ("train.py evaluation.best=eval/dbim_nfe5/mse", "needs evaluation.every_n_steps"),
         ("evaluate.py sampler=nope", "Could not find 'sampler/nope'"),
         ("train.py network=nope", "Could not find 'network/nope'"),
         ("train.py hydra.run.dir=README.md/run", "another folder to write to"),

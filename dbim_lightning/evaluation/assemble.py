@@ -24,6 +24,7 @@ from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
 class Values:
     """Types of the plain values in evaluate.yaml."""
 
+    nfe: int
     seed: int
     batch_size: int
     num_images: int | None

@@ -44,7 +44,7 @@ def plot(rows: list[Row]) -> Figure:
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         entries = dict(zip(labels, handles, strict=True)) | entries
-    columns = 4 if max(map(len, entries)) < 24 else 2
+    columns = 4 if len(names) > 2 and max(map(len, entries)) < 24 else 2
     figure.set_figheight(2.5 + 0.2 * math.ceil(len(entries) / columns))
     figure.legend(
         entries.values(), entries, loc="outside lower center", ncols=columns, frameon=False

@@ -131,8 +131,12 @@ def make_evaluations(cfg: DictConfig, folder: Path, make: Callable[..., Any]) ->
         make: configuration -> object.
     """
     if not OmegaConf.select(cfg, "evaluation.every_n_steps"):
+        if best := OmegaConf.select(cfg, "evaluation.best"):
+            raise UserError(f"evaluation.best={best} needs evaluation.every_n_steps=N")
         return []
     options = dict(typed(cfg.evaluation, Values))
+    if options["every_n_steps"] < 1:
+        raise UserError(f"evaluation.every_n_steps={options['every_n_steps']}: use 1 or more")
     samplers = [make(cfg.sampler, nfe=nfe) for nfe in options.pop("nfe")]
     metrics = options.pop("metrics")
     return [Evaluations(folder, make(cfg.dataset), lambda: make(metrics), samplers, **options)]

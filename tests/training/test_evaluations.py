@@ -2,6 +2,7 @@
 
 import csv
 import random
+import time
 
 import lightning
 import numpy as np
@@ -178,9 +179,11 @@ def test_training_is_bit_equal_with_and_without(tmp_path, num_workers):
 def test_wandb_holds_the_curves(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     fit(tmp_path, [evaluations(tmp_path)], steps=4)
-    wandb.teardown()  # waits until all is written
+    wandb.finish()
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    records = file.read_bytes()
+    end = time.monotonic() + 30  # wandb's own process may still be writing
+    while b"eval/" not in (records := file.read_bytes()) and time.monotonic() < end:
+        time.sleep(0.1)
     for sampler in ("dbim_nfe2", "dbim_nfe4"):
         curve = logged(tmp_path, f"eval/{sampler}/mse")
         assert curve.keys() == {2, 4}
@@ -196,9 +199,17 @@ def test_best_that_is_no_logged_number_is_refused_before_training(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"nfe": 5}, "nfe: "), ({"every_n_steps": "often"}, "every_n_steps: Value 'often' of type")],
+    [
+        ({"nfe": 5}, "nfe: "),
+        ({"every_n_steps": "often"}, "every_n_steps: Value 'often' of type"),
+        ({"every_n_steps": -1}, "evaluation.every_n_steps=-1: use 1 or more"),
+        (
+            {"every_n_steps": None, "best": "eval/a"},
+            "best=eval/a needs evaluation.every_n_steps",
+        ),
+    ],
 )
-def test_values_of_another_type_are_named(tmp_path, values, message):
+def test_impossible_values_are_named(tmp_path, values, message):
     values = {"every_n_steps": 2, "nfe": [2], "num_images": 9, "best": None} | values
     cfg = OmegaConf.create({"evaluation": values | {"metrics": {}}, "sampler": {}})
     with pytest.raises(UserError, match=message):
