@@ -82,10 +82,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
         metrics |= trainer.validate(module, data, verbose=False)[0]
     if trainer.is_global_zero:
         (folder / "training.json").write_text(json.dumps({"step": trainer.global_step, **metrics}))
-    print_once(
-        f"Previews: {folder}/previews\nEvaluate: python evaluate.py -m nfe=2,5,10,20", end=" "
-    )
-    print_once(f"checkpoint={folder}/checkpoints/last.ckpt")
+    print_once(f"Previews: {folder}/previews")
+    print_once(f"Evaluate: python evaluate.py -m runs={folder.parent} nfe=2,5,10,20")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -33,7 +33,7 @@ def describe(sampler: dict[str, Any], choices: Mapping[str, str]) -> Row:
 def in_words(config: Mapping[str, Any], name: str | None = None) -> str:
     """A configuration in a line: its name, or else its class, and its options."""
     name = name or config["_target_"].rpartition(".")[2]
-    options = [f"{key}={value}" for key, value in config.items() if key != "_target_"]
+    options = [f"{key}={value}" for key, value in config.items() if not key.startswith("_")]
     return " ".join([name, *options])
 
 
