@@ -85,10 +85,10 @@ def main(cfg: DictConfig) -> None:
     try:
         row = evaluate(cfg, folder, job)
     except (UserError, InstantiationException) as error:
-        ours = isinstance(error, UserError)
-        if job.mode == RunMode.RUN or (ours and world_size > 1):  # others may be amid the job
-            raise
-        return print(f"skipped: {error if ours else error.__cause__}")
+        cause = error if isinstance(error, UserError) else error.__cause__ or error
+        if job.mode == RunMode.RUN or (cause is error and world_size > 1):  # others may be amid it
+            raise SystemExit(f"error: {cause}") from None
+        return print(f"skipped: {cause}")
     if job.mode == RunMode.RUN and rank == 0:
         print(f"{report.table([row])}\nResults: {folder}/results.json, images: {folder}/images.png")
 
