@@ -15,7 +15,7 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning.data.configured import require_complete
-from dbim_lightning.errors import UserError, one_line_errors
+from dbim_lightning.errors import UserError, cause_of, one_line_errors
 from dbim_lightning.evaluation import report, sheets
 from dbim_lightning.evaluation.assemble import assemble, own_settings, typed
 from dbim_lightning.evaluation.processes import of_the_first, rank_and_world_size
@@ -34,9 +34,9 @@ def evaluate(cfg: DictConfig, folder: Path, job: DictConfig) -> dict[str, Any] |
     if cfg.save_images not in (None, "png"):
         raise UserError(f"save_images={cfg.save_images}: give png, or leave it out")
     options = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, SHARED))
-    own = [word.removeprefix("metrics.") for word in job.overrides.task if "metrics." in word]
-    choices = job.runtime.choices
-    metrics = " ".join([choices["metrics"], *own])
+    words = [word.lstrip("+") for word in job.overrides.task]
+    own = [word.removeprefix("metrics.") for word in words if word.startswith("metrics.")]
+    metrics = " ".join([(choices := job.runtime.choices)["metrics"], *own])
     row = {"metrics": metrics, "split": cfg.metrics.split, "seed": cfg.seed}
     png = folder / "samples" if cfg.save_images else None
     if cfg.samples:
@@ -85,7 +85,7 @@ def main(cfg: DictConfig) -> None:
     try:
         row = evaluate(cfg, folder, job)
     except (UserError, InstantiationException) as error:
-        cause = error if isinstance(error, UserError) else error.__cause__ or error
+        cause = cause_of(error)
         if job.mode == RunMode.RUN or (cause is error and world_size > 1):  # others may be amid it
             raise SystemExit(f"error: {cause}") from None
         return print(f"skipped: {cause}")

@@ -8,14 +8,19 @@ class UserError(ValueError):
     """Bad input: the message names the thing that is wrong and the remedy."""
 
 
+def cause_of(error: Exception) -> Exception:
+    """The `UserError` that it is, or that caused it, or else the error itself."""
+    caused = isinstance(error.__cause__, UserError) and not isinstance(error, UserError)
+    return error.__cause__ if caused else error
+
+
 @contextmanager
 def one_line_errors(*others: type[Exception]) -> Iterator[None]:
     """Ends the program with one line on a `UserError`, raised or as a cause, or on `others`."""
     try:
         yield
     except Exception as error:
-        cause = error if isinstance(error, UserError) else error.__cause__
-        cause = cause if isinstance(cause, UserError) else error
+        cause = cause_of(error)
         if not isinstance(cause, (UserError, *others)):
             raise
         if isinstance(cause, OSError) and cause.filename:

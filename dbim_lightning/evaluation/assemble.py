@@ -19,6 +19,8 @@ from dbim_lightning.evaluation.evaluator import Evaluator
 from dbim_lightning.evaluation.processes import rank_and_world_size
 from dbim_lightning.weights import build_denoiser, load_weights, read_bridge
 
+LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
+
 
 @dataclass
 class Values:
@@ -36,9 +38,6 @@ class Values:
     device: str | None
     runs: str
     folder: str
-
-
-LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
 
 
 def typed(cfg: DictConfig, types: type = Values) -> DictConfig:

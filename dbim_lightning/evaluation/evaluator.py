@@ -213,7 +213,7 @@ class Evaluator:
         """What the bare sources score, and how far training targets are from the reference."""
         if not self.protocol.context:
             return {}
-        context = {"source": self.judge(self._sources(), "Context: bare sources")}
+        context = {"source": self.judge(self._blocks(self.data, "x_T"), "Context: bare sources")}
         if self.protocol.features and (train := self._train()) is not None:
             metrics = self.protocol.metrics(self.references, len(train), self.device)
             metrics = metrics[: len(self.protocol.features)]
@@ -229,9 +229,6 @@ class Evaluator:
         except UserError as error:
             return log.warning("no training targets for comparison: %s", error)
         return spread(train, min(len(self.data), len(train)))
-
-    def _sources(self) -> Iterator[Images]:
-        return self._blocks(self.data, "x_T")
 
     def _blocks(self, data: Dataset, key: str) -> Iterator[Images]:
         """This process's part of the data, judged as if one of its own images were the sample."""

@@ -12,8 +12,6 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.kinds import is_metric, kind_of, metrics_of
 
 Row = dict[str, Any]
-
-
 REFERENCES = {"source": "source", "train_targets": "training targets"}
 _OUTCOMES = {
     *("spread", "nfe_counted", "seconds", "images_per_second", "peak_memory_gb", "references"),
