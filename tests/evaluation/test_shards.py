@@ -90,8 +90,10 @@ def undisturbed():
 
 @pytest.mark.parametrize("batch_size", [32, 128])
 def test_kept_samples_are_those_that_are_not_kept(tmp_path, undisturbed, batch_size):
-    first, second = (generation(tmp_path, batch_size) for _ in range(2))
+    first, second = (generation(tmp_path, batch_size, seconds=0.05) for _ in range(2))
+    start = time.monotonic()
     assert torch.equal(collected(first), undisturbed)
+    assert first.seconds <= time.monotonic() - start
     assert torch.equal(collected(second), undisturbed)
     assert (num_sampled(first), num_sampled(second)) == (COUNT, 0)
     assert (second.calls, second.seconds) == (3, pytest.approx(first.seconds))
