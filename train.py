@@ -10,32 +10,38 @@ from pathlib import Path
 import hydra
 import lightning
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.utils import instantiate as hydra_instantiate
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning.bridge import BridgeDenoiser
-from dbim_lightning.data.configured import require_complete
-from dbim_lightning.errors import one_line_errors
+from dbim_lightning.config import (
+    EvaluationValues,
+    check_overrides,
+    instantiate,
+    make_sampler,
+    one_line_hydra_errors,
+    require_complete,
+    typed,
+)
+from dbim_lightning.errors import UserError, one_line_errors
+from dbim_lightning.files import write_whole
 from dbim_lightning.training import (
     BridgeModule,
+    Evaluations,
     best_precision,
     load_initial,
-    make_evaluations,
     make_loggers,
     resumed_config,
 )
 from dbim_lightning.training.callbacks import Checkpoints, ImagesPerSecond, Previews, Progress
 
 print_once = rank_zero_only(print)
-instantiate = partial(hydra_instantiate, _convert_="all")
 
 
 def make_module(cfg: DictConfig) -> BridgeModule:
-    """The bridge that the configuration describes, with its training settings."""
+    """The denoiser that the configuration describes, with its training settings."""
     return BridgeModule(
-        BridgeDenoiser(*map(instantiate, (cfg.network, cfg.schedule, cfg.preconditioning))),
+        instantiate(cfg.denoiser),
+        instantiate(cfg.objective),
         instantiate(cfg.training.optimizer),
         cfg.training.warmup_steps,
         cfg.training.cooldown_steps,
@@ -44,9 +50,28 @@ def make_module(cfg: DictConfig) -> BridgeModule:
     )
 
 
+def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
+    """The callback that the configuration describes under `evaluation`, or none where it is off."""
+    options = typed(cfg.evaluation, EvaluationValues)
+    if options.every_n_steps is None:
+        if options.best is not None:
+            raise UserError(f"evaluation.best={options.best} needs evaluation.every_n_steps=N")
+        return []
+    callback = Evaluations(
+        folder,
+        instantiate(cfg.dataset),
+        partial(instantiate, cfg.evaluation.metrics),
+        [make_sampler(cfg.sampler, nfe) for nfe in options.nfe],
+        options.every_n_steps,
+        options.num_images,
+        options.best,
+    )
+    return [callback]
+
+
 def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     """A Trainer that writes everything into `folder`."""
-    samplers = [instantiate(cfg.sampler, nfe=nfe) for nfe in cfg.preview.nfe]
+    samplers = [make_sampler(cfg.sampler, nfe) for nfe in cfg.preview.nfe]
     precision, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
     return instantiate(
         cfg.trainer,
@@ -57,7 +82,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
             Progress(refresh_rate=10),
             ImagesPerSecond(),
             Previews(folder / "previews", samplers, cfg.preview.num_images),
-            *make_evaluations(cfg, folder, instantiate),
+            *make_evaluations(cfg, folder),
             instantiate(cfg.training.ema),
             Checkpoints(folder / "checkpoints", cfg.checkpoint_every_n_steps),
         ],
@@ -66,13 +91,16 @@ def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
 
 def train(cfg: DictConfig, folder: Path) -> None:
     """Runs one training; training.json marks it as finished."""
+    overrides = list(HydraConfig.get().overrides.task)
+    check_overrides("train", overrides)
     if cfg.resume:
-        cfg = resumed_config(Path(cfg.resume), list(HydraConfig.get().overrides.task))
+        cfg = resumed_config(Path(cfg.resume), cfg, overrides)
     require_complete(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = make_module(cfg), instantiate(cfg.data)
     if cfg.get("weights") and not cfg.resume:
-        load_initial(module.denoiser, Path(cfg.weights), OmegaConf.to_container(cfg.schedule))
+        schedule = OmegaConf.to_container(cfg.denoiser, resolve=True)["schedule"]
+        load_initial(module.denoiser, Path(cfg.weights), schedule)
     trainer = make_trainer(cfg, folder)
     count = sum(parameter.numel() for parameter in module.parameters())
     print_once(f"Training {count / 1e6:.2f} M parameters in {folder}")
@@ -81,7 +109,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     if trainer.max_steps % cfg.trainer.val_check_interval:
         metrics |= trainer.validate(module, data, verbose=False)[0]
     if trainer.is_global_zero:
-        (folder / "training.json").write_text(json.dumps({"step": trainer.global_step, **metrics}))
+        write_whole(folder / "training.json", json.dumps({"step": trainer.global_step, **metrics}))
     print_once(f"Previews: {folder}/previews")
     print_once(f"Evaluate: python evaluate.py -m runs={folder.parent} nfe=2,5,10,20")
 
@@ -95,5 +123,5 @@ if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec).*")
-    with one_line_errors(HydraException, OSError):
+    with one_line_errors(OSError), one_line_hydra_errors("train"):
         main()

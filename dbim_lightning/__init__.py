@@ -16,9 +16,6 @@ def load(path: "str | Path", device: str = "cpu") -> "BridgeDenoiser":
     """
     from pathlib import Path  # noqa: PLC0415 - so that the samplers alone need torch alone
 
-    from dbim_lightning.weights import build_denoiser, load_weights, read_bridge  # noqa: PLC0415
+    from dbim_lightning.weights import read_denoiser, restored  # noqa: PLC0415
 
-    saved = read_bridge(Path(path))
-    denoiser = build_denoiser(saved.config)
-    load_weights(denoiser, saved)
-    return denoiser.eval().to(device)
+    return restored(read_denoiser(Path(path))).to(device)

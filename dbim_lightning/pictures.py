@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from dbim_lightning.files import whole
+
 INCHES = 0.8  # of one image, at 100 dots per inch
 LABEL_INCHES = 0.9
 SHEET_COLUMNS, SHEET_INCHES = 4, 3.0
@@ -39,8 +41,8 @@ def save_sheet(path: Path, rows: Mapping[str, Tensor]) -> None:
         axes.imshow(row.permute(1, 2, 0).numpy(), aspect="auto", interpolation="nearest")
         axes.set_axis_off()
         axes.text(-0.01, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.05)  # however long the labels are
+    with whole(path) as beside:  # tight, however long the labels are
+        figure.savefig(beside, format="png", bbox_inches="tight", pad_inches=0.05)
 
 
 def save_contact_sheet(path: Path, images: Mapping[str, Tensor]) -> None:
@@ -61,5 +63,5 @@ def save_contact_sheet(path: Path, images: Mapping[str, Tensor]) -> None:
     for axes in figure.axes:
         axes.set_axis_off()
     figure.tight_layout(pad=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with whole(path) as beside:
+        figure.savefig(beside, format="png")

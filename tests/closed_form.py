@@ -28,7 +28,7 @@ class MixtureBridge:
 
     def __call__(self, x: Tensor, t: Tensor, x_T: Tensor) -> Tensor:
         """E[x_0 | x_t, x_T] by Bayes' rule, for times that are all the same."""
-        a, b, c = (coefficient[0] for coefficient in self.schedule.bridge(t))
+        a, b, c = (coefficient[0] for coefficient in self.schedule.coefficients(t))
         posterior_means, log_weights = [], []
         for weight, mean, slope, sigma in zip(
             self.weights, self.means, self.slopes, self.sigmas, strict=True
@@ -48,7 +48,7 @@ def exact_state(bridge: MixtureBridge, x: Tensor, x_T: Tensor, start: float) -> 
 
     def velocity(t: float, flat: np.ndarray) -> np.ndarray:
         x_t, time = torch.from_numpy(flat).view_as(x_T), torch.tensor([t], dtype=torch.float64)
-        a, b, c = schedule.bridge(time)
+        a, b, c = schedule.coefficients(time)
         grad_q = -(x_t - a * x_T - b * bridge(x_t, time, x_T)) / c**2
         to_x_T = x_t - schedule.alpha_bar(time) * x_T
         grad_p = -to_x_T / (schedule.alpha(time) * schedule.rho_bar(time)) ** 2

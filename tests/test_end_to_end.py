@@ -15,8 +15,9 @@ from commands import ROOT, TINY, logged, run
 from omegaconf import OmegaConf
 
 import train
+from dbim_lightning.config import instantiate
 from dbim_lightning.training import best_precision
-from dbim_lightning.weights import load_weights, read_bridge
+from dbim_lightning.weights import load_weights, read_denoiser
 
 
 def test_training_leaves_checkpoints_curves_previews_and_result(trained):
@@ -47,14 +48,14 @@ def test_checkpoint_is_self_describing_plain_data(trained):
 
 
 def test_metric_of_the_saved_checkpoint_is_that_of_the_training(trained):
-    saved = read_bridge(trained / "checkpoints" / "last.ckpt")
+    saved = read_denoiser(trained / "checkpoints" / "last.ckpt")
     cfg = OmegaConf.create(saved.config)
     module = train.make_module(cfg)
     load_weights(module.denoiser, saved)
     trainer = lightning.Trainer(
         precision=best_precision(), logger=False, enable_checkpointing=False
     )
-    (again,) = trainer.validate(module, train.instantiate(cfg.data), verbose=False)
+    (again,) = trainer.validate(module, instantiate(cfg.data), verbose=False)
     result = json.loads((trained / "training.json").read_text())
     for name in ("val/error", "val/loss", "val/error_q1", "val/loss_q4"):
         assert again[name] == pytest.approx(result[name], rel=1e-5)

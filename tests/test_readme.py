@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from dbim_lightning.weights import SavedBridge, build_denoiser, write_bridge
-from dbim_lightning.weights.__main__ import bridge_config
+from dbim_lightning.weights import SavedDenoiser, build_denoiser, write_denoiser
+from dbim_lightning.weights.__main__ import published_config
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -17,9 +17,9 @@ def test_python_examples(tmp_path, monkeypatch):
     assert names["targets"].abs().max() <= 1
     assert len([line for line in first.splitlines() if line.strip()]) <= 10
 
-    config = bridge_config("adm_tiny", "brownian")
+    config = published_config("adm_tiny", "brownian")
     weights = build_denoiser(config).state_dict()
-    write_bridge(tmp_path / "bridge.safetensors", SavedBridge(tmp_path, config, weights, 0))
+    write_denoiser(tmp_path / "bridge.safetensors", SavedDenoiser(tmp_path, config, weights, 0))
     monkeypatch.chdir(tmp_path)
     before = names.pop("targets")
     exec(second, names)

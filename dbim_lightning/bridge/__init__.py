@@ -1,6 +1,7 @@
-"""The mathematics of diffusion bridges: schedules, preconditioning, the denoiser and its loss."""
+"""The mathematics of diffusion bridges: schedules, transitions, preconditioning, the denoiser."""
 
-from dbim_lightning.bridge.denoiser import BridgeDenoiser, BridgeLoss
+from dbim_lightning.bridge.combine import combine, like
+from dbim_lightning.bridge.denoiser import BridgeDenoiser, conditions
 from dbim_lightning.bridge.preconditioning import (
     DDBMPreconditioning,
     I2SBPreconditioning,
@@ -8,25 +9,30 @@ from dbim_lightning.bridge.preconditioning import (
     Scalings,
 )
 from dbim_lightning.bridge.schedules import (
-    Bridge,
     BrownianSchedule,
+    Coefficients,
     I2SBSchedule,
     Schedule,
     VESchedule,
     VPSchedule,
 )
+from dbim_lightning.bridge.transition import Transition, dbim_transition
 
 __all__ = [
-    "Bridge",
     "BridgeDenoiser",
-    "BridgeLoss",
     "BrownianSchedule",
+    "Coefficients",
     "DDBMPreconditioning",
     "I2SBPreconditioning",
     "I2SBSchedule",
     "Preconditioning",
     "Scalings",
     "Schedule",
+    "Transition",
     "VESchedule",
     "VPSchedule",
+    "combine",
+    "conditions",
+    "dbim_transition",
+    "like",
 ]

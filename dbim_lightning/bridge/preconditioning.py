@@ -3,13 +3,14 @@
 D(x_t, t, x_T) = c_skip x_t + c_out F(c_in x_t, c_noise, x_T)
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dbim_lightning.bridge.schedules import Schedule
+from dbim_lightning.bridge.schedules import Coefficients, Schedule
 from dbim_lightning.errors import UserError
 
 
@@ -22,14 +23,16 @@ class Scalings(NamedTuple):
     c_noise: Tensor
 
 
-class Preconditioning(Protocol):
-    """Schedule and times -> scalings."""
+class Preconditioning(ABC):
+    """Schedule, times and its coefficients at these times -> scalings."""
 
-    def __call__(self, schedule: Schedule, t: Tensor) -> Scalings: ...
+    @abstractmethod
+    def __call__(self, schedule: Schedule, t: Tensor, coefficients: Coefficients) -> Scalings:
+        """The scalings at t."""
 
 
 @dataclass(frozen=True)
-class DDBMPreconditioning:
+class DDBMPreconditioning(Preconditioning):
     """Unit-variance inputs and targets for a bridge between correlated images (DDBM, sec. 4).
 
     Args:
@@ -49,9 +52,9 @@ class DDBMPreconditioning:
                 f"{self}: needs positive sigmas and |cov_xy| at most their product, {bound:g}"
             )
 
-    def __call__(self, schedule: Schedule, t: Tensor) -> Scalings:
+    def __call__(self, schedule: Schedule, t: Tensor, coefficients: Coefficients) -> Scalings:
         """A = a^2 sigma_T^2 + b^2 sigma_0^2 + 2 a b cov_xy + c^2 is the variance of x_t."""
-        a, b, c = schedule.bridge(t)
+        a, b, c = coefficients
         var_0, var_T, cov = self.sigma_data**2, self.sigma_data_end**2, self.cov_xy
         A = a**2 * var_T + b**2 * var_0 + 2 * a * b * cov + c**2
         c_in = A**-0.5
@@ -64,10 +67,10 @@ class DDBMPreconditioning:
 
 
 @dataclass(frozen=True)
-class I2SBPreconditioning:
+class I2SBPreconditioning(Preconditioning):
     """The network predicts the noise on the way from x_0: D = x_t - rho_t F (I2SB)."""
 
-    def __call__(self, schedule: Schedule, t: Tensor) -> Scalings:
+    def __call__(self, schedule: Schedule, t: Tensor, coefficients: Coefficients) -> Scalings:
         """c_noise is the time in thousandths, as the schedule snaps it."""
         one = torch.ones_like(t)
         return Scalings(one, -schedule.rho(t), one, c_noise=1000 * schedule.snap(t))

@@ -1,11 +1,11 @@
-"""Bridge schedules: t -> (a, b, c) and what they are made of, in float64.
+"""Schedules: t -> (a, b, c) and what they are made of, in float64.
 
 A schedule (alpha_t, rho_t = sigma_t / alpha_t) fixes the diffusion bridge between a target x_0 and
 a source x_T (DDBM, arXiv 2309.16948; DBIM, arXiv 2405.15885):
 
     x_t = a_t x_T + b_t x_0 + c_t eps,   eps ~ N(0, I)
 
-Times are float64 tensors of any shape; so are all results.
+Times are float64 tensors of any shape, on the CPU; so are all coefficients.
 """
 
 from abc import ABC, abstractmethod
@@ -14,15 +14,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dbim_lightning.bridge.combine import combine
 from dbim_lightning.errors import UserError
 
 
-class Bridge(NamedTuple):
-    """Coefficients of the marginal x_t = a x_T + b x_0 + c eps."""
+class Coefficients(NamedTuple):
+    """Of the marginal x_t = a x_T + b x_0 + c eps, or their derivatives in t."""
 
     a: Tensor
     b: Tensor
     c: Tensor
+
+    def q_sample(self, x_0: Tensor, x_T: Tensor, eps: Tensor) -> Tensor:
+        """Draws x_t, as `Schedule.q_sample` does, where the coefficients are at hand."""
+        return combine(self, (x_T, x_0, eps))
 
 
 class Schedule(ABC):
@@ -60,21 +65,45 @@ class Schedule(ABC):
         """rho_bar_t = sqrt(rho_T^2 - rho_t^2)."""
         return (self.rho(self.T) ** 2 - self.rho(t) ** 2).clamp(min=0).sqrt()
 
-    def bridge(self, t: Tensor) -> Bridge:
-        """Coefficients of the marginal at t.
+    def coefficients(self, t: Tensor) -> Coefficients:
+        """Of the marginal at t.
 
         a = alpha_bar rho^2 / rho_T^2, b = alpha rho_bar^2 / rho_T^2, c = alpha rho_bar rho / rho_T.
         """
         alpha, rho, rho_bar, rho_T = self.alpha(t), self.rho(t), self.rho_bar(t), self.rho(self.T)
-        return Bridge(
+        return Coefficients(
             a=self.alpha_bar(t) * rho**2 / rho_T**2,
             b=alpha * rho_bar**2 / rho_T**2,
             c=alpha * rho_bar * rho / rho_T,
         )
 
+    def q_sample(self, x_0: Tensor, x_T: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Draws x_t = a_t x_T + b_t x_0 + c_t eps.
+
+        Args:
+            x_0, x_T, eps: target, source and standard normal noise, (B, C, H, W).
+            t: float64 on the CPU, a scalar or (B,).
+        """
+        return self.coefficients(t).q_sample(x_0, x_T, eps)
+
+    def rates(self, t: Tensor) -> Coefficients:
+        """The derivatives a', b', c' in t, where c > 0.
+
+        By (rho^2)' = g^2 / alpha^2 = -(rho_bar^2)' and alpha' = f alpha, with ' for d/dt:
+        a' = f a + g^2 / (alpha alpha_T rho_T^2), b' = f b - g^2 / (alpha rho_T^2),
+        c' = f c + g^2 (rho_bar^2 - rho^2) / (2 c rho_T^2).
+        """
+        (a, b, c), f, g2 = self.coefficients(t), self.f(t), self.g2(t)
+        alpha, alpha_T, rho_T = self.alpha(t), self.alpha(self.T), self.rho(self.T)
+        return Coefficients(
+            a=f * a + g2 / (alpha * alpha_T * rho_T**2),
+            b=f * b - g2 / (alpha * rho_T**2),
+            c=f * c + g2 * (self.rho_bar(t) ** 2 - self.rho(t) ** 2) / (2 * c * rho_T**2),
+        )
+
     def lambda_(self, t: Tensor) -> Tensor:
         """lambda_t = log(b_t / c_t), half the log-SNR of x_0 in x_t; it rises as t falls."""
-        _, b, c = self.bridge(t)
+        _, b, c = self.coefficients(t)
         return (b / c).log()
 
     def snap(self, t: Tensor) -> Tensor:

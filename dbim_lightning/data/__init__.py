@@ -1,6 +1,5 @@
-"""Pairs of a target and a source image, and the loaders that serve them."""
+"""Pairs of a target and a source image."""
 
-from dbim_lightning.data.datamodule import PairDataModule
 from dbim_lightning.data.openmoji import OpenMoji
 from dbim_lightning.data.packed import PackedPairs
 from dbim_lightning.data.pair import Pair
@@ -12,7 +11,6 @@ __all__ = [
     "OpenMoji",
     "PackedPairs",
     "Pair",
-    "PairDataModule",
     "PairedFolder",
     "Restoration",
     "spread",

@@ -1,10 +1,7 @@
 """Pairs of line drawing and coloured emoji, from OpenMoji (CC BY-SA 4.0)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -15,6 +12,7 @@ from dbim_lightning.data.openmoji_split import SPLIT_SIZE, split_drawings
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.splits import SPLITS
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import whole
 
 VERSION = "17.0.0"
 CACHE_FORMAT = 1
@@ -39,7 +37,8 @@ class OpenMoji(Dataset):
             raise UserError(f"image_size={image_size} does not divide 128: choose 32, 64 or 128")
         path = cache_path(root, image_size)
         if not path.exists():
-            _prepare(path, image_size)
+            with whole(path) as beside, beside.open("wb") as file:
+                np.save(file, _draw_all(image_size))
         records = np.load(path, mmap_mode="r")
         self._records = np.asarray(records[records["split"] == split])
 
@@ -60,32 +59,6 @@ class OpenMoji(Dataset):
 def cache_path(root: str | Path, image_size: int) -> Path:
     """The file that holds every drawing at one size."""
     return Path(root) / f"openmoji-{VERSION}-{image_size}px-v{CACHE_FORMAT}.npy"
-
-
-def _prepare(path: Path, image_size: int) -> None:
-    """Writes the cache beside its place and renames it once it is whole."""
-    partial = path.with_name(f"{path.name}.{uuid4().hex}")
-    with _one_line_write_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-    try:
-        records = _draw_all(image_size)
-        with _one_line_write_errors(path.parent):
-            with partial.open("wb") as file:
-                np.save(file, records)
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _one_line_write_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write the OpenMoji cache to {root} ({error.strerror}): choose another root"
-        ) from error
 
 
 def _draw_all(image_size: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import argparse
 import os
 from pathlib import Path
 
-from dbim_lightning.data.configured import make_split, parse
+from dbim_lightning.config import instantiate, parse_command
 from dbim_lightning.data.packed import pack
 from dbim_lightning.errors import one_line_errors
 
@@ -21,10 +21,10 @@ def main() -> None:
     parser.add_argument("-o", type=Path, required=True, metavar="DIR", help="one folder per split")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="that decode images")
     parser.add_argument("--skip-broken", action="store_true", help="leave broken images out")
-    options, cfg = parse(parser)
+    options, cfg = parse_command(parser)
+    dataset = instantiate(cfg.dataset)
     for split in ("train", "validation", "test"):
-        data = make_split(cfg, split)
-        contents = pack(data, options.o / split, options.workers, options.skip_broken)
+        contents = pack(dataset(split), options.o / split, options.workers, options.skip_broken)
         left_out = contents["left_out"]
         print(f"{split}: {len(contents['names']):,} pairs, {len(left_out)} left out", *left_out)
     print(f"Train: python train.py dataset=packed dataset.root={options.o}")

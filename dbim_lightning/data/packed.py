@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import writing
 from dbim_lightning.pictures import to_uint8
 
 FORMAT = 1
@@ -124,18 +125,13 @@ def pack(data: Dataset, folder: Path, workers: int = 0, skip_broken: bool = Fals
     """
     if not (folder / CONTENTS).is_file():
         part = folder.with_name(f"{folder.name}.part")
-        try:
+        with writing(part):
             part.mkdir(parents=True, exist_ok=True)
             records = _written_before(part, data)
             _append(part, data, records, workers, skip_broken)
             (part / CONTENTS).write_text(json.dumps(_contents(records)))
             part.replace(folder)
             (folder / JOURNAL).unlink()
-        except OSError as error:
-            raise UserError(
-                f"cannot write {part} ({error.strerror}): make room or choose another folder, and "
-                "run the same command again, which goes on from here"
-            ) from error
     return json.loads((folder / CONTENTS).read_text())
 
 

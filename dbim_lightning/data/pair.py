@@ -2,7 +2,6 @@
 
 from typing import NotRequired, TypedDict
 
-import torch
 from torch import Tensor
 
 
@@ -23,9 +22,3 @@ class Pair(TypedDict):
     name: str
     label: NotRequired[int]
     mask: NotRequired[Tensor]
-
-
-def sampling_options(batch: Pair, device: torch.device) -> dict[str, Tensor]:
-    """What of a batch `Sampler.sample` takes by name: mask and labels y, where there are any."""
-    known = {"mask": batch.get("mask"), "y": batch.get("label")}
-    return {key: value.to(device) for key, value in known.items() if value is not None}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from dbim_lightning.data.configured import make_split, parse
+from dbim_lightning.config import instantiate, parse_command
 from dbim_lightning.data.statistics import statistics
 from dbim_lightning.data.subset import spread
 from dbim_lightning.errors import one_line_errors
@@ -35,8 +35,8 @@ def main() -> None:
     )
     parser.add_argument("--split", default="train", help="train, validation or test")
     parser.add_argument("-o", type=Path, default=Path("preview.png"), metavar="FILE.png")
-    options, cfg = parse(parser)
-    data = make_split(cfg, options.split)
+    options, cfg = parse_command(parser)
+    data = instantiate(cfg.dataset)(options.split)
     shown = spread(data, min(len(data), SHOWN))
     pairs = [shown[i] for i in range(len(shown))]
     images = {pair["name"]: torch.cat([pair["x_T"], pair["x_0"]], dim=2) for pair in pairs}

@@ -20,7 +20,11 @@ from dbim_lightning.evaluation.diversity import Diversity
 from dbim_lightning.evaluation.generate import Generation, images_of, own_blocks
 from dbim_lightning.evaluation.given import GivenSamples, save_png
 from dbim_lightning.evaluation.metric import Images, Metric
-from dbim_lightning.evaluation.processes import largest, rank_and_world_size, total
+from dbim_lightning.evaluation.processes import (
+    all_reduce_max,
+    all_reduce_sums,
+    rank_and_world_size,
+)
 from dbim_lightning.evaluation.protocol import Protocol
 from dbim_lightning.evaluation.reference import (
     Reference,
@@ -31,7 +35,7 @@ from dbim_lightning.evaluation.reference import (
 from dbim_lightning.evaluation.rows import Row, in_words
 from dbim_lightning.evaluation.shards import SampleShards
 from dbim_lightning.pictures import to_uint8
-from dbim_lightning.samplers import Sampler
+from dbim_lightning.samplers import Sampler, identity
 
 log = logging.getLogger(__name__)
 LARGE, DIVERSITY_SOURCES = 2000, 64
@@ -79,24 +83,22 @@ class Evaluator:
         self,
         sampler: Sampler,
         seed: int,
-        settings: Row,
         keep: bool | None = None,
         png: Path | None = None,
     ) -> Row:
         """Samples every image once and returns metrics, references, calls and time.
 
         Args:
-            settings: of the sampler, in JSON's types.
             keep: the samples, so that a killed job goes on; None keeps those of 2,000 or more.
             png: a folder for the samples as pictures.
         """
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         keep = len(self.data) >= LARGE if keep is None else keep
-        generation = self.samples(sampler, seed, settings if keep else None)
+        generation = self.samples(sampler, seed, keep)
         row = self._row(generation, f"Sampling at NFE {sampler.nfe}", png)
-        seconds = largest(generation.seconds)
-        row |= {"nfe_counted": int(largest(generation.calls)), "seconds": seconds}
+        seconds = all_reduce_max(generation.seconds)
+        row |= {"nfe_counted": int(all_reduce_max(generation.calls)), "seconds": seconds}
         if self.protocol.diversity:
             row |= self._diversity(sampler, seed)
         return row | {"images_per_second": len(self.data) / max(seconds, 1e-9)}
@@ -124,18 +126,19 @@ class Evaluator:
         streams = [Generation(sampler, self.denoiser, data, seed, *part) for seed in seeds]
         for batches in track(zip(*streams, strict=True), "Diversity", len(streams[0])):
             metric.update([images.samples for images in batches])
-        return metric.compute(total(metric.sums()))
+        return metric.compute(all_reduce_sums(metric.sums()))
 
     def _saved(self, stream: Iterable[Images], folder: Path) -> Iterator[Images]:
         for images in stream:
             save_png([images], self.data, folder)
             yield images
 
-    def samples(self, sampler: Sampler, seed: int, settings: Row | None = None) -> Generation:
-        """This process's part of the samples; with settings they are kept in `folder`."""
+    def samples(self, sampler: Sampler, seed: int, keep: bool = False) -> Generation:
+        """This process's part of the samples, kept in `folder` or not."""
         shards = None
-        if settings is not None:
-            config = {**self.origin, **settings, "seed": seed, "split": self.protocol.split}
+        if keep:
+            config = {**self.origin, **identity(sampler)}
+            config |= {"seed": seed, "split": self.protocol.split}
             config |= {"num_images": len(self.data), "truncates": self.protocol.truncates}
             shards = SampleShards(self.folder / "samples", config)
         return Generation(
@@ -176,7 +179,7 @@ class Evaluator:
                 metric.update(images)
         values: dict[str, float] = {}
         for metric in metrics:
-            values |= metric.compute(total(metric.sums()))
+            values |= metric.compute(all_reduce_sums(metric.sums()))
         return values
 
     @cached_property

@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from dbim_lightning.bridge import BridgeDenoiser
-from dbim_lightning.data.pair import Pair, sampling_options
+from dbim_lightning.data import Pair
 from dbim_lightning.evaluation.metric import Images
 from dbim_lightning.evaluation.shards import SampleShards, Shard
 from dbim_lightning.pictures import to_uint8
-from dbim_lightning.samplers import ImageNoise, Sampler
+from dbim_lightning.samplers import Sampler, draw
 
 BLOCK = 64
 """Images that metrics see at a time, and that a shard holds, whatever the batch size is."""
@@ -66,7 +67,6 @@ class Generation:
     ):
         self.sampler, self.denoiser, self.data, self.seed = sampler, denoiser, data, seed
         self.shards, self.truncates = shards, truncates
-        self.device = next(denoiser.parameters()).device
         self.blocks = own_blocks(len(data), rank, world_size)
         self.blocks_at_once = max(1, batch_size // BLOCK)
         self.batch_size = min(batch_size, self.blocks_at_once * BLOCK)
@@ -113,12 +113,10 @@ class Generation:
     def _sample(self, batch: Pair) -> Tensor:
         """One batch of samples, uint8 on the CPU."""
         self.calls = 0
-        options = sampling_options(batch, self.device)
-        noise = ImageNoise(self.seed, batch["index"].tolist())
-        x_T = batch["x_T"].to(self.device)
-        samples = self.sampler.sample(self._counted, self.denoiser.schedule, x_T, noise, **options)
+        counting = self.denoiser.register_forward_hook(self._count)
+        samples = draw(self.denoiser, self.sampler, batch, self.seed)
+        counting.remove()
         return to_uint8(samples, self.truncates).cpu()
 
-    def _counted(self, *args: Tensor, **cond: Tensor) -> Tensor:
+    def _count(self, *_: Any) -> None:
         self.calls += 1
-        return self.denoiser(*args, **cond)

@@ -17,7 +17,7 @@ from dbim_lightning.data.images import image_names, read_image
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.generate import images_of, own_blocks
 from dbim_lightning.evaluation.metric import Images
-from dbim_lightning.evaluation.shards import write_whole
+from dbim_lightning.files import write_whole
 
 
 class GivenSamples:

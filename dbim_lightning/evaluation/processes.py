@@ -25,7 +25,7 @@ def rank_and_world_size() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def of_the_first(value: str) -> str:
+def broadcast(value: str) -> str:
     """What the first process gives, where each may have its own, such as the time."""
     rank_and_world_size()
     values = [value]
@@ -34,23 +34,23 @@ def of_the_first(value: str) -> str:
     return values[0]
 
 
-def total(sums: Sums) -> Sums:
+def all_reduce_sums(sums: Sums) -> Sums:
     """The sums of all processes together."""
     if dist.is_initialized():
         for value in sums.values():
-            _reduce(value, dist.ReduceOp.SUM)
+            _all_reduce(value, dist.ReduceOp.SUM)
     return sums
 
 
-def largest(value: float) -> float:
+def all_reduce_max(value: float) -> float:
     """The largest of a number that every process has."""
     found = torch.tensor(value, dtype=torch.float64)
     if dist.is_initialized():
-        _reduce(found, dist.ReduceOp.MAX)
+        _all_reduce(found, dist.ReduceOp.MAX)
     return found.item()
 
 
-def _reduce(value: Tensor, op: dist.ReduceOp) -> None:
+def _all_reduce(value: Tensor, op: dist.ReduceOp) -> None:
     """In place, on the CPU; by way of the accelerator under a trainer's NCCL."""
     gloo = dist.get_backend() == "gloo"
     moved = value if gloo else value.to(torch.accelerator.current_accelerator())

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features import FeatureNetwork
 from dbim_lightning.evaluation.moments import KeptFeatures, Moments, mean_and_covariance
+from dbim_lightning.files import whole
 
 _ROWS = 64  # read at a time
 
@@ -79,22 +79,13 @@ def read_reference(
 def write_reference(path: str | Path, reference: Reference, origin: dict[str, Any]) -> None:
     """Writes `mu`, `sigma`, `act` and each entry of `origin`: a text or number.
 
-    The file is written beside its place and renamed once it is whole.
-
     Args:
         origin: what `read_reference` compares, `network` and `size`, and what else tells it apart.
     """
-    path = Path(path)
     arrays = {"mu": reference.mean, "sigma": reference.covariance, "act": reference.features}
     arrays = {name: array.numpy() for name, array in arrays.items() if array is not None}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid4().hex}")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **arrays, **origin)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(Path(path)) as beside, beside.open("wb") as file:
+        np.savez(file, **arrays, **origin)
 
 
 def cached_reference(

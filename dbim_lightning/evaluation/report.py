@@ -22,7 +22,7 @@ from dbim_lightning.evaluation.rows import (
     text,
     varying,
 )
-from dbim_lightning.evaluation.shards import write_whole
+from dbim_lightning.files import write_whole
 
 
 def table(rows: list[Row]) -> str:
@@ -78,8 +78,8 @@ def summarise(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     rows = collect(folder)
-    write_whole(folder / "summary.csv", _csv(rows).encode())
-    write_whole(folder / "summary.md", table(rows).encode())
+    write_whole(folder / "summary.csv", _csv(rows))
+    write_whole(folder / "summary.md", table(rows))
     if metrics_of(rows):
         picture = io.BytesIO()
         plot(rows).savefig(picture, format="png")

@@ -20,17 +20,19 @@ _OUTCOMES = {
 _OF_ANY_SAMPLER = {"metrics", "split", "seed", "checkpoint", "num_images"}
 
 
-def describe(sampler: dict[str, Any], choices: Mapping[str, str]) -> Row:
-    """A sampler's configuration as a row states it: name, settings, its grid in a few words."""
-    row = {"sampler": choices["sampler"], **sampler}
-    if "grid" in sampler:
-        row["grid"] = in_words(sampler["grid"], choices.get("sampler/grid"))
-    return {key: value for key, value in row.items() if key != "_target_"}
+def describe(sampler: Mapping[str, Any]) -> Row:
+    """A sampler's identity as a row states it: its class, its settings, each part in a line."""
+    settings = {
+        key: in_words(value).lower() if isinstance(value, Mapping) else value
+        for key, value in sampler.items()
+        if key != "_target_"
+    }
+    return {"sampler": sampler["_target_"].rpartition(".")[2].lower(), **settings}
 
 
-def in_words(config: Mapping[str, Any], name: str | None = None) -> str:
-    """A configuration in a line: its name, or else its class, and its options."""
-    name = name or config["_target_"].rpartition(".")[2]
+def in_words(config: Mapping[str, Any]) -> str:
+    """A configuration in a line: its class and its options."""
+    name = config["_target_"].rpartition(".")[2]
     options = [f"{key}={value}" for key, value in config.items() if not key.startswith("_")]
     return " ".join([name, *options])
 

@@ -5,13 +5,12 @@ import io
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
 
 from dbim_lightning.data.pair import Pair
-from dbim_lightning.errors import UserError
+from dbim_lightning.files import write_whole
 from dbim_lightning.pictures import to_uint8
 
 FORMAT = 1
@@ -54,7 +53,7 @@ class SampleShards:
         self.hash = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
         self.folder = Path(folder) / self.hash[:16]
         manifest = json.dumps({"hash": self.hash, "config": config}, indent=1)
-        write_whole(self.folder / "manifest.json", manifest.encode())
+        write_whole(self.folder / "manifest.json", manifest)
 
     def read(self, block: range, pairs: Pair) -> Shard | None:
         """The shard of these positions, or None. One that is broken is deleted, and told of.
@@ -100,21 +99,3 @@ class SampleShards:
             digest.update(b"" if part is None else part.numpy().tobytes())
         digest.update(body)
         return digest.digest()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes beside the path and renames; several processes may write the same file.
-
-    Raises:
-        UserError: no room, or no permission.
-    """
-    beside = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror}): make room or choose another folder, and run "
-            "the same command again, which goes on from here"
-        ) from error

@@ -7,6 +7,7 @@ import torch
 
 from dbim_lightning.evaluation.generate import Images
 from dbim_lightning.evaluation.rows import labels
+from dbim_lightning.files import whole
 from dbim_lightning.pictures import save_sheet
 
 _ARRAYS = "images.npz"
@@ -19,7 +20,8 @@ def save_job_sheet(folder: Path, previews: dict[str, Images]) -> None:
     rows["target"] = first.targets
     save_sheet(folder / "images.png", rows)
     arrays = {"source": first.sources, "sample": first.samples, "target": first.targets}
-    np.savez_compressed(folder / _ARRAYS, **{k: v.numpy() for k, v in arrays.items()})
+    with whole(folder / _ARRAYS) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **{k: v.numpy() for k, v in arrays.items()})
 
 
 def save_sweep_sheet(folder: Path) -> None:

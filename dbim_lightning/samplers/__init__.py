@@ -2,9 +2,17 @@
 
 from dbim_lightning.samplers.dbim import DBIM
 from dbim_lightning.samplers.ddbm import DDBM
-from dbim_lightning.samplers.grids import Grid, Listed, Power, Uniform, UniformLambda
+from dbim_lightning.samplers.grids import Grid, Karras, Listed, Uniform, UniformLambda
 from dbim_lightning.samplers.noise import ImageNoise
-from dbim_lightning.samplers.sampler import Denoise, Noise, OnStep, Sampler
+from dbim_lightning.samplers.sampler import (
+    Denoise,
+    Noise,
+    OnStep,
+    Sampler,
+    State,
+    draw,
+    identity,
+)
 
 __all__ = [
     "DBIM",
@@ -12,11 +20,14 @@ __all__ = [
     "Denoise",
     "Grid",
     "ImageNoise",
+    "Karras",
     "Listed",
     "Noise",
     "OnStep",
-    "Power",
     "Sampler",
+    "State",
     "Uniform",
     "UniformLambda",
+    "draw",
+    "identity",
 ]

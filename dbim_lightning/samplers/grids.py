@@ -1,6 +1,7 @@
-"""Time grids: where a sampler calls the network.
+"""Time grids: where a sampler calls the network, and which times a training draws.
 
-A grid maps (schedule, start, n) to n + 1 falling times (float64, on the CPU) from start to t_min.
+A grid maps (schedule, start, u) to times, u in [0, 1] being a place in the range from t_min (u = 0)
+to start (u = 1). All is float64 on the CPU.
 """
 
 from collections.abc import Sequence
@@ -15,53 +16,54 @@ from dbim_lightning.errors import UserError
 
 
 class Grid(Protocol):
-    """Places the n + 1 times of n steps."""
+    """Places times in [t_min, start]."""
 
-    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor: ...
+    def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Equal steps of time, as published with DBIM."""
+    """Uniform in time, as published with DBIM."""
 
-    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
-        return torch.linspace(start, schedule.t_min, n + 1, dtype=torch.float64)
+    def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        return schedule.t_min + (start - schedule.t_min) * u
 
 
 @dataclass(frozen=True)
-class Power:
-    """Equal steps of t^(1/rho), finer towards t_min (EDM, arXiv 2206.00364, eq. 5).
+class Karras:
+    """Uniform in t^(1/rho), finer towards t_min (EDM, arXiv 2206.00364, eq. 5).
 
     Args:
-        rho: positive; 1 is uniform, 7 as published with DDBM.
+        rho: positive; 1 is uniform in time, 7 as published with DDBM.
     """
 
     rho: float = 7.0
 
     def __post_init__(self):
         if not self.rho > 0:
-            raise UserError(f"rho={self.rho} of the power grid: use a positive number, such as 7")
+            raise UserError(f"rho={self.rho} of the Karras grid: use a positive number, such as 7")
 
-    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
-        ends = start ** (1 / self.rho), schedule.t_min ** (1 / self.rho)
-        return torch.linspace(*ends, n + 1, dtype=torch.float64) ** self.rho
+    def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        first, last = start ** (1 / self.rho), schedule.t_min ** (1 / self.rho)
+        return (last + (first - last) * u) ** self.rho
 
 
 @dataclass(frozen=True)
 class UniformLambda:
-    """Equal steps of lambda_t = log(b_t / c_t)."""
+    """Uniform in lambda_t = log(b_t / c_t), up to t_max - 1e-3: at t_max lambda is infinite."""
 
-    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
-        ends = schedule.lambda_(torch.tensor([start, schedule.t_min], dtype=torch.float64))
-        times = times_at(torch.linspace(*ends.tolist(), n + 1, dtype=torch.float64), schedule)
-        times[-1] = schedule.t_min
-        times[0] = start
+    def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        start = min(start, schedule.t_max - 1e-3)
+        ends = torch.tensor([schedule.t_min, start], dtype=torch.float64)
+        last, first = schedule.lambda_(ends)
+        times = times_at(last + (first - last) * u, schedule)
+        times[u == 0], times[u == 1] = ends  # to a table many times have the same lambda
         return times
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Times given one by one, falling; they take the place of start and t_min, too."""
+    """Times given one by one, falling, in place of start, t_min and all between."""
 
     times: Sequence[float]
 
@@ -69,7 +71,7 @@ class Listed:
         if len(self.times) == 0:
             raise UserError("times=[] of the listed grid: give falling times, such as [0.9, 0.3]")
 
-    def __call__(self, schedule: Schedule, start: float, n: int) -> Tensor:
+    def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
         return torch.tensor(self.times, dtype=torch.float64)
 
 
@@ -85,12 +87,12 @@ def times_at(lambdas: Tensor, schedule: Schedule) -> Tensor:
 
 
 def falling_times(grid: Grid, schedule: Schedule, start: float, n: int) -> Tensor:
-    """The n + 1 times of a grid, checked.
+    """The n + 1 times of n steps, checked.
 
     Raises:
         UserError: another number of times, or times that do not fall from below t_max to t_min.
     """
-    times = grid(schedule, start, n)
+    times = grid(schedule, start, torch.linspace(1, 0, n + 1, dtype=torch.float64))
     if len(times) != n + 1:
         raise UserError(f"{grid} has {len(times)} times, but the NFE asks for {n + 1}: change one")
     t_min = schedule.t_min * (1 - 1e-5)  # times that went through float32 are welcome

@@ -1,36 +1,59 @@
-"""The one signature that every sampler has."""
+"""What every sampler is, and what all of them share: checks, clipping, mask, the watch for NaN."""
 
-from collections.abc import Callable
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from dbim_lightning.bridge.schedules import Schedule
-
-Denoise = Callable[..., Tensor]
-"""denoise(x_t, t, x_T, **cond) -> x_0_hat, with t (B,) float64 on the CPU.
-
-It must not keep x_t, which the sampler overwrites.
-"""
+from dbim_lightning.bridge import BridgeDenoiser, Schedule, conditions
+from dbim_lightning.errors import UserError
+from dbim_lightning.samplers.noise import ImageNoise
 
 Noise = Callable[[Tensor], Tensor]
 """noise(x) -> the next standard normal draw of x's shape, dtype and device."""
 
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""denoise(x_t, t) -> x_0_hat, clipped, with the known pixels of a mask; t is a float64 scalar."""
+
 OnStep = Callable[[int, float, Tensor, Tensor], None]
-"""on_step(step, t, x_t, x_0_hat), called with each state on its device, and the estimate before it.
-
-The tensors are its own to keep.
-"""
+"""on_step(step, t, x_t, x_0_hat), called with each state and the estimate that it was made from."""
 
 
-class Sampler(Protocol):
-    """Carries sources to targets: x_T -> x_0."""
+class State(NamedTuple):
+    """A state on a sampler's way, and the estimate that it was made from."""
+
+    t: Tensor
+    x: Tensor
+    x_0_hat: Tensor
+
+
+class Sampler(ABC):
+    """Carries sources to targets: x_T -> x_0. Subclasses are frozen dataclasses.
+
+    Attributes:
+        nfe: number of function evaluations asked for.
+        clip_denoised: clamp every estimate of x_0 to [-1, 1].
+    """
 
     nfe: int
+    clip_denoised: bool = True
 
+    @abstractmethod
+    def states(
+        self, denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise
+    ) -> Iterator[State]:
+        """All states that the sampler goes through; the last is the sample.
+
+        Nothing is overwritten: every state is a new tensor.
+        """
+
+    @torch.no_grad()
     def sample(
         self,
-        denoise: Denoise,
+        denoise: Callable[..., Tensor],
         schedule: Schedule,
         x_T: Tensor,
         noise: Noise,
@@ -42,12 +65,13 @@ class Sampler(Protocol):
         """Samples targets.
 
         Args:
-            denoise: estimates x_0; a `BridgeDenoiser` or any callable like it.
+            denoise: denoise(x_t, t, x_T, **cond) -> x_0_hat with t (B,) float64 on the CPU: a
+                `BridgeDenoiser`, or any callable like it.
             schedule: the bridge that the denoiser was trained on.
             x_T: sources (B, C, H, W) in [-1, 1]; the state keeps their dtype and device.
             noise: gives every random number; `ImageNoise` makes it depend on the image alone.
             mask: 1 in the hole, 0 where x_T is known, broadcastable to x_T.
-            on_step: receives the trajectory as it comes.
+            on_step: receives the trajectory as it comes; the tensors are its own to keep.
             cond: passed on to `denoise`.
 
         Returns:
@@ -57,4 +81,78 @@ class Sampler(Protocol):
             UserError: bad input, before any network call, or an estimate that is not finite, after
                 the last: the device is read at the beginning and the end, not in between.
         """
-        ...
+        _check_source(x_T)
+        mask = None if mask is None else _mask_like(mask, x_T)
+        times, sums = [], []
+
+        def estimate(x: Tensor, t: Tensor) -> Tensor:
+            x_0_hat = denoise(x, t.expand(len(x)), x_T, **cond).to(x.dtype)
+            times.append(t)
+            sums.append(x_0_hat.sum(dtype=torch.float32))
+            if self.clip_denoised:
+                x_0_hat = x_0_hat.clamp(-1, 1)
+            return x_0_hat if mask is None else x_T.lerp(x_0_hat, mask)
+
+        step = 0
+        for state in self.states(estimate, schedule, x_T, noise):
+            if on_step:
+                on_step(step, state.t.item(), state.x, state.x_0_hat)
+            x, step = state.x, step + 1
+            del state  # the next call needs the memory of its estimate
+        _check_finite(times, sums)
+        return x.clamp(-1, 1)
+
+
+def draw(denoiser: BridgeDenoiser, sampler: Sampler, batch: Mapping[str, Any], seed: int) -> Tensor:
+    """Samples of a batch of pairs, (B, C, H, W) in [-1, 1] on the denoiser's device.
+
+    Args:
+        batch: x_T and index, and label and mask where there are any; on any device.
+        seed: of the noise, together with each image's index.
+    """
+    x_T = batch["x_T"].to(denoiser.device)
+    mask = batch["mask"].to(denoiser.device) if "mask" in batch else None
+    cond = {name: value.to(denoiser.device) for name, value in conditions(batch).items()}
+    noise = ImageNoise(seed, batch["index"].tolist())
+    return sampler.sample(denoiser, denoiser.schedule, x_T, noise, mask=mask, **cond)
+
+
+def identity(part: Any) -> Any:
+    """A sampler as plain data: `dataclasses.asdict`, with the classes of sampler and grid."""
+    if not is_dataclass(part):
+        return list(part) if isinstance(part, tuple) else part
+    values = {field.name: identity(getattr(part, field.name)) for field in fields(part)}
+    return {"_target_": f"{type(part).__module__}.{type(part).__qualname__}", **values}
+
+
+def _check_source(x_T: Tensor) -> None:
+    low, high = x_T.aminmax()
+    if not (x_T.is_floating_point() and low >= -1.001 and high <= 1.001):
+        raise UserError(
+            f"x_T: {x_T.dtype} from {low:.4g} to {high:.4g}, but sources are finite floating-point "
+            "images in [-1, 1]: take x / 127.5 - 1 of 8-bit images, and clamp what overshoots"
+        )
+
+
+def _mask_like(mask: Tensor, x_T: Tensor) -> Tensor:
+    try:
+        fits = torch.broadcast_shapes(mask.shape, x_T.shape) == x_T.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise UserError(
+            f"mask of shape {tuple(mask.shape)} for images of {tuple(x_T.shape)}: "
+            f"use {(len(x_T), 1, *x_T.shape[2:])}, with 1 in the hole"
+        )
+    return mask.to(x_T)
+
+
+def _check_finite(times: list[Tensor], sums: list[Tensor]) -> None:
+    """Reads the sums of all estimates at once, and names the first that was not finite."""
+    bad = (~torch.stack(sums).isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise UserError(
+            f"the denoiser returned NaN or infinite values in step {bad[0] + 1} of {len(sums)} "
+            f"(network calls), at t={times[bad[0]]:.6g}: look at its weights, and use float32 if "
+            "it runs in half precision"
+        )

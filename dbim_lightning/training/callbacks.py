@@ -11,9 +11,8 @@ from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import default_collate
 
 from dbim_lightning.data import spread
-from dbim_lightning.data.pair import sampling_options
 from dbim_lightning.pictures import save_sheet, to_uint8
-from dbim_lightning.samplers import ImageNoise, Sampler
+from dbim_lightning.samplers import Sampler, draw
 
 
 class Checkpoints(Callback):
@@ -112,13 +111,9 @@ class Previews(Callback):
         dataset = trainer.val_dataloaders.dataset
         shown = spread(dataset, min(self.num_images, len(dataset)))
         batch = default_collate([shown[i] for i in range(len(shown))])
-        x_T = batch["x_T"].to(pl_module.device)
-        options = sampling_options(batch, pl_module.device)
-        denoiser = pl_module.denoiser
-        rows = {"source": to_uint8(x_T)}
+        rows = {"source": to_uint8(batch["x_T"])}
         for sampler in self.samplers:
-            noise = ImageNoise(0, batch["index"].tolist())
-            samples = sampler.sample(denoiser, denoiser.schedule, x_T, noise, **options)
+            samples = draw(pl_module.denoiser, sampler, batch, seed=0)
             rows[f"NFE {sampler.nfe}"] = to_uint8(samples)
         rows["target"] = to_uint8(batch["x_0"])
         path = self.folder / f"step_{trainer.global_step:07d}.png"

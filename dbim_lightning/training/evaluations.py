@@ -2,31 +2,19 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
-from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import Dataset
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
-from dbim_lightning.evaluation.assemble import typed
 from dbim_lightning.evaluation.kinds import kind_of
+from dbim_lightning.files import whole
 from dbim_lightning.samplers import Sampler
-
-
-@dataclass
-class Values:
-    """Types of the plain values under `evaluation` in train.yaml."""
-
-    every_n_steps: int
-    nfe: list[int]
-    num_images: int
-    best: str | None
 
 
 class Evaluations(Callback):
@@ -46,7 +34,8 @@ class Evaluations(Callback):
         best: the logged number by which `best.ckpt` is chosen, since this run began, or None.
 
     Raises:
-        UserError: when training begins, if no number has the name `best`.
+        UserError: no steps between evaluations, or, when training begins, no number of the name
+            `best`.
     """
 
     def __init__(
@@ -59,6 +48,8 @@ class Evaluations(Callback):
         num_images: int,
         best: str | None = None,
     ):
+        if every_n_steps < 1:
+            raise UserError(f"evaluation.every_n_steps={every_n_steps}: use 1 or more")
         self.folder, self.dataset, self.protocol = folder, dataset, protocol
         self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.nfe}": s for s in samplers}
         self.every_n_steps, self.num_images, self.best = every_n_steps, num_images, best
@@ -121,22 +112,5 @@ class Evaluations(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.save_checkpoint(folder / "best.ckpt")
         elif trainer.is_global_zero:
-            shutil.copyfile(folder / "last.ckpt", folder / "best.ckpt")
-
-
-def make_evaluations(cfg: DictConfig, folder: Path, make: Callable[..., Any]) -> list[Evaluations]:
-    """The callback that train.yaml describes under `evaluation`, or none where that is off.
-
-    Args:
-        make: configuration -> object.
-    """
-    if not OmegaConf.select(cfg, "evaluation.every_n_steps"):
-        if best := OmegaConf.select(cfg, "evaluation.best"):
-            raise UserError(f"evaluation.best={best} needs evaluation.every_n_steps=N")
-        return []
-    options = dict(typed(cfg.evaluation, Values))
-    if options["every_n_steps"] < 1:
-        raise UserError(f"evaluation.every_n_steps={options['every_n_steps']}: use 1 or more")
-    samplers = [make(cfg.sampler, nfe=nfe) for nfe in options.pop("nfe")]
-    metrics = options.pop("metrics")
-    return [Evaluations(folder, make(cfg.dataset), lambda: make(metrics), samplers, **options)]
+            with whole(folder / "best.ckpt") as beside:
+                shutil.copyfile(folder / "last.ckpt", beside)

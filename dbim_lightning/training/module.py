@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import Pair
 from dbim_lightning.errors import UserError
+from dbim_lightning.objectives import Objective
 from dbim_lightning.samplers import ImageNoise
 from dbim_lightning.weights import CONFIG_KEY
 
@@ -25,13 +26,14 @@ def quartile_means(name: str, u: Tensor, values: Tensor) -> dict[str, Tensor]:
 
 
 class BridgeModule(lightning.LightningModule):
-    """Trains a denoiser: t ~ U(t_min, t_max), loss = mean of weight(t) |D - x_0|^2.
+    """Trains a denoiser by an objective.
 
-    Logs the loss, the unweighted error of x_0, and both by quartile of t; in validation over a
-    fixed set of times and noises, each image at one time in every eighth of the range.
+    Logs each value of the objective, and the same by quartile of the training times; in validation
+    over a fixed set of times and noises, each image at one time in every eighth of their range.
 
     Args:
         denoiser: what is trained.
+        objective: what a step minimises.
         optimizer: parameters -> optimizer.
         warmup_steps: over which the learning rate rises linearly.
         cooldown_steps: before `trainer.max_steps`, over which it falls linearly to zero.
@@ -42,6 +44,7 @@ class BridgeModule(lightning.LightningModule):
     def __init__(
         self,
         denoiser: BridgeDenoiser,
+        objective: Objective,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         warmup_steps: int,
         cooldown_steps: int,
@@ -49,11 +52,11 @@ class BridgeModule(lightning.LightningModule):
         seed: int,
     ):
         super().__init__()
-        self.denoiser = denoiser
+        self.denoiser, self.objective = denoiser, objective
         self.config = config
         self._optimizer, self._seed = optimizer, seed
         self._warmup_steps, self._cooldown_steps = warmup_steps, cooldown_steps
-        self._recent: list[Tensor] = []
+        self._recent: list[dict[str, Tensor]] = []
 
     def configure_optimizers(self) -> dict[str, Any]:
         if self.trainer.max_steps < 1:
@@ -76,42 +79,37 @@ class BridgeModule(lightning.LightningModule):
         lightning.seed_everything(self._seed + self.global_step + self.global_rank, verbose=False)
 
     def training_step(self, batch: Pair, batch_idx: int) -> Tensor:
-        x_0, x_T = batch["x_0"], batch["x_T"]
-        u = torch.rand(len(x_0), dtype=torch.float64)
-        t = self.denoiser.schedule.uniform_times(u)
-        loss = self.denoiser.loss(x_0, x_T, t, torch.randn_like(x_0), **self._cond(batch))
-        self._recent.append(torch.stack([u.float().to(x_0), *loss]).detach())
+        values = self.objective(self.denoiser, batch, self.global_step)
+        self._recent.append({name: value.detach() for name, value in values.items()})
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:
             self._log_recent()
-        return loss.weighted.mean()
+        return values["loss"].mean()
 
     def _log_recent(self) -> None:
         """Means over the steps since the last call, so that steps read nothing back."""
-        u, weighted, error = torch.cat(self._recent, dim=1).float().cpu()
+        names = self._recent[0].keys()
+        recent = {
+            name: torch.cat([of[name] for of in self._recent]).float().cpu() for name in names
+        }
         self._recent.clear()
-        self.log("loss", weighted.mean(), prog_bar=True, logger=False)
-        self.log_dict({"train/loss": weighted.mean(), "train/error": error.mean()})
-        self.log_dict(quartile_means("train/loss", u, weighted))
-        self.log_dict(quartile_means("train/error", u, error))
+        u = recent.pop("u")
+        self.log("loss", recent["loss"].mean(), prog_bar=True, logger=False)
+        for name, values in recent.items():
+            self.log(f"train/{name}", values.mean())
+            self.log_dict(quartile_means(f"train/{name}", u, values))
 
     def validation_step(self, batch: Pair, batch_idx: int) -> None:
-        x_0, x_T, index = batch["x_0"], batch["x_T"], batch["index"]
+        x_0, index = batch["x_0"], batch["index"]
         noise = ImageNoise(0, index.tolist())
         offset = (index.cpu().double() * 0.6180339887498949) % 1
-        losses = []
-        for k in range(VALIDATION_TIMES):
-            t = self.denoiser.schedule.uniform_times((k + offset) / VALIDATION_TIMES)
-            losses.append(
-                torch.stack(self.denoiser.loss(x_0, x_T, t, noise(x_0), **self._cond(batch)))
-            )
-        for name, values in zip(("loss", "error"), torch.stack(losses, dim=1), strict=True):
+        places = [(k + offset) / VALIDATION_TIMES for k in range(VALIDATION_TIMES)]
+        found = [self.objective.at(self.denoiser, batch, u, noise(x_0)) for u in places]
+        for name in found[0]:
+            values = torch.stack([of[name] for of in found])
             by_quartile = values.reshape(4, -1).mean(dim=1)
             means = {f"val/{name}_q{q + 1}": mean for q, mean in enumerate(by_quartile)}
             means[f"val/{name}"] = values.mean()
             self.log_dict(means, batch_size=len(index), sync_dist=True)
-
-    def _cond(self, batch: Pair) -> dict[str, Tensor]:
-        return {"y": batch["label"]} if "label" in batch else {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = self.config

@@ -1,19 +1,22 @@
-"""Weights with the configuration that rebuilds their bridge: reading, writing, importing."""
+"""Weights with the configuration that rebuilds their denoiser: reading, writing, importing."""
 
-from dbim_lightning.weights.build import build_denoiser
+from dbim_lightning.weights.build import build_denoiser, restored
 from dbim_lightning.weights.files import (
     CONFIG_KEY,
-    SavedBridge,
+    SavedDenoiser,
     load_weights,
-    read_bridge,
-    write_bridge,
+    newest_checkpoint,
+    read_denoiser,
+    write_denoiser,
 )
 
 __all__ = [
     "CONFIG_KEY",
-    "SavedBridge",
+    "SavedDenoiser",
     "build_denoiser",
     "load_weights",
-    "read_bridge",
-    "write_bridge",
+    "newest_checkpoint",
+    "read_denoiser",
+    "restored",
+    "write_denoiser",
 ]

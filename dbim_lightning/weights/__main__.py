@@ -9,44 +9,34 @@ from omegaconf import OmegaConf
 from rich.progress import track
 from torch import Tensor
 
+from dbim_lightning.config import CONF, compose
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.weights.build import build_denoiser
 from dbim_lightning.weights.files import (
     CONFIG_KEY,
-    SavedBridge,
+    SavedDenoiser,
     differing,
-    read_bridge,
+    read_denoiser,
     read_tensors,
     shapes,
-    write_bridge,
+    write_denoiser,
 )
 from dbim_lightning.weights.formats import convert, recognise
 
-CONF = Path(__file__).parents[2] / "conf"
 PUBLISHED_STATISTICS = {"sigma_data": 0.5, "sigma_data_end": 0.5, "cov_xy": 0.0}
 PUBLISHED_SCHEDULES = {"adm_e2h": "vp", "adm_diode": "vp", "adm_imagenet": "i2sb"}
 
 
-def choice(group: str, name: str) -> Any:
-    """One YAML of conf/, as a configuration."""
-    path = CONF / group / f"{name}.yaml"
-    if not path.is_file():
-        found = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
-        raise UserError(f"no {group} {name!r}: {path.parent} has {found}")
-    return OmegaConf.load(path)
-
-
-def bridge_config(network: str, schedule: str) -> dict[str, Any]:
-    """The bridge that two YAMLs describe, with the data statistics that the papers assume."""
+def published_config(network: str, schedule: str) -> dict[str, Any]:
+    """The denoiser that two choices describe, with the data statistics that the papers assume."""
     if PUBLISHED_SCHEDULES.get(network, schedule) != schedule:
         raise UserError(
             f"--schedule {schedule}: the published weights of {network} were trained with "
             f"--schedule {PUBLISHED_SCHEDULES[network]}"
         )
-    parts = {"statistics": PUBLISHED_STATISTICS, "network": choice("network", network)}
-    return OmegaConf.to_container(
-        OmegaConf.merge(parts, choice("schedule", schedule)), resolve=True
-    )
+    cfg = compose("train", [f"network={network}", f"schedule={schedule}"])
+    cfg.statistics = PUBLISHED_STATISTICS
+    return {"denoiser": OmegaConf.to_container(cfg.denoiser, resolve=True)}
 
 
 def expected_shapes(config: dict[str, Any]) -> dict[str, tuple]:
@@ -59,26 +49,27 @@ def likely_preset(found: dict[str, tuple], config: dict[str, Any]) -> str:
     """Whose shapes these are, in words, or an empty text."""
     for path in sorted((CONF / "network").glob("*.yaml")):
         network = OmegaConf.to_container(OmegaConf.load(path))
-        if expected_shapes(config | {"network": network}) == found:
+        if expected_shapes({"denoiser": config["denoiser"] | {"network": network}}) == found:
             return f"; they are those of --network {path.stem}"
     return ""
 
 
-def import_weights(source: Path, config: dict[str, Any]) -> SavedBridge:
-    """Reads published weights, or a file of this project, and checks that they fit the bridge."""
+def import_weights(source: Path, config: dict[str, Any]) -> SavedDenoiser:
+    """Reads published weights, or a file of this project, and checks that they fit the denoiser."""
     content = {} if source.suffix == ".safetensors" else read_tensors(source)
     if CONFIG_KEY in content or not content:
-        saved = read_bridge(source)
-        if saved.config["schedule"] != config["schedule"]:
+        saved = read_denoiser(source)
+        theirs, ours = (each["denoiser"]["schedule"] for each in (saved.config, config))
+        if theirs != ours:
             raise UserError(
-                f"{source} was trained with the schedule {saved.config['schedule']}, not with "
-                f"{config['schedule']}: give the --schedule that it was trained with"
+                f"{source} was trained with the schedule {theirs}, not with {ours}: give the "
+                "--schedule that it was trained with"
             )
     else:
         tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
         print(f"{source}: a state dict in the form of {recognise(tensors)}")
         weights = {f"network.{key}": value for key, value in convert(tensors).items()}
-        saved = SavedBridge(source, config, weights, 0)
+        saved = SavedDenoiser(source, config, weights, 0)
     found = shapes(saved.weights)
     if different := differing(expected_shapes(config), found):
         preset = likely_preset(found, config)
@@ -87,7 +78,7 @@ def import_weights(source: Path, config: dict[str, Any]) -> SavedBridge:
     return saved
 
 
-def check_finite(saved: SavedBridge) -> None:
+def check_finite(saved: SavedDenoiser) -> None:
     """Reads every weight once."""
     for key, value in track(saved.weights.items(), "Checking", len(saved.weights)):
         if not value.sum(dtype=torch.float64).isfinite():
@@ -113,11 +104,11 @@ def main() -> None:
     if options.o.suffix != ".safetensors" or not options.o.parent.is_dir():
         raise UserError(f"-o {options.o}: name a .safetensors file in a folder that is there")
     if options.command == "import":
-        saved = import_weights(options.source, bridge_config(options.network, options.schedule))
+        saved = import_weights(options.source, published_config(options.network, options.schedule))
     else:
-        saved = read_bridge(options.source, options.raw)
+        saved = read_denoiser(options.source, options.raw)
         check_finite(saved)
-    write_bridge(options.o, saved)
+    write_denoiser(options.o, saved)
     count = sum(value.numel() for value in saved.weights.values())
     print(f"{options.o}: {count / 1e6:.2f} M parameters, {options.o.stat().st_size / 1e6:.0f} MB")
 

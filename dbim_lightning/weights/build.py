@@ -1,37 +1,40 @@
-"""From a configuration to objects, without Hydra, for configurations that come with a file."""
+"""From the configuration that comes with a file to a denoiser, without Hydra."""
 
-import dataclasses
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from dbim_lightning.bridge import BridgeDenoiser, Schedule
+from dbim_lightning.bridge import BridgeDenoiser, Preconditioning, Schedule
 from dbim_lightning.errors import UserError
+from dbim_lightning.weights.files import SavedDenoiser, load_weights
 
-_KINDS: dict[str, Callable[[type], bool]] = {
-    "network": lambda kind: issubclass(kind, nn.Module),
-    "schedule": lambda kind: issubclass(kind, Schedule),
-    "preconditioning": dataclasses.is_dataclass,
-}
+_ALLOWED = (nn.Module, Schedule, Preconditioning)
 
 
 def build_denoiser(config: dict[str, Any]) -> BridgeDenoiser:
-    """The denoiser that a configuration describes, with fresh weights.
+    """The denoiser that a configuration describes under `denoiser`, with fresh weights.
 
-    Only nn.Modules, a `Schedule` and a preconditioning (a dataclass) are ever made, so that the
-    file of a stranger cannot call anything else.
+    Only modules, schedules and preconditionings are ever made, so that the file of a stranger
+    cannot call anything else.
 
     Raises:
-        UserError: the configuration lacks a part, or names something else than such a class.
+        UserError: the configuration names something else, or makes no denoiser.
     """
-    return BridgeDenoiser(
-        *(_make(part, config.get(part, {}), is_kind) for part, is_kind in _KINDS.items())
-    )
+    denoiser = _make("denoiser", config.get("denoiser", {}))
+    if not isinstance(denoiser, BridgeDenoiser):
+        raise UserError(f"{type(denoiser).__name__} is no BridgeDenoiser: use a file of train.py")
+    return denoiser
 
 
-def _make(part: str, options: dict[str, Any], is_kind: Callable[[type], bool]) -> Any:
+def restored(saved: SavedDenoiser) -> BridgeDenoiser:
+    """The denoiser of a file with its weights, in evaluation mode on the CPU."""
+    denoiser = build_denoiser(saved.config)
+    load_weights(denoiser, saved)
+    return denoiser.eval()
+
+
+def _make(part: str, options: dict[str, Any]) -> Any:
     target = str(options.get("_target_", ""))
     module, _, name = target.rpartition(".")
     try:
@@ -40,11 +43,11 @@ def _make(part: str, options: dict[str, Any], is_kind: Callable[[type], bool]) -
         raise UserError(
             f"{part} {target!r} cannot be imported ({error}): install what has it"
         ) from error
-    if not (isinstance(kind, type) and is_kind(kind)):
+    if not (isinstance(kind, type) and issubclass(kind, _ALLOWED)):
         raise UserError(f"{target} is no {part}: the configuration is not one of this project")
     return kind(
         **{
-            key: _make(part, value, is_kind) if isinstance(value, dict) else value
+            key: _make(key, value) if isinstance(value, dict) else value
             for key, value in options.items()
             if key != "_target_"
         }

@@ -1,5 +1,6 @@
-"""Self-describing files: weights, and the configuration that rebuilds their bridge."""
+"""Self-describing files: weights, and the configuration that rebuilds their denoiser."""
 
+import errno
 import json
 import pickle
 import zipfile
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import whole
+from dbim_lightning.weights.upgrade import upgraded
 
 CONFIG_KEY = "dbim_lightning_config"
 PREFIX = "denoiser."
 
 
-class SavedBridge(NamedTuple):
+class SavedDenoiser(NamedTuple):
     """What a file says: its configuration, weights of the denoiser, and training step."""
 
     path: Path
@@ -57,7 +60,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_bridge(path: Path, raw: bool = False) -> SavedBridge:
+def read_denoiser(path: Path, raw: bool = False) -> SavedDenoiser:
     """Reads a training checkpoint (its EMA weights, or the raw ones) or a weights file.
 
     Raises:
@@ -81,10 +84,10 @@ def read_bridge(path: Path, raw: bool = False) -> SavedBridge:
     weights = {
         key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)
     }
-    return SavedBridge(path, content[CONFIG_KEY], weights, content["global_step"])
+    return SavedDenoiser(path, upgraded(content[CONFIG_KEY]), weights, content["global_step"])
 
 
-def _read_safetensors(path: Path) -> SavedBridge:
+def _read_safetensors(path: Path) -> SavedDenoiser:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -96,13 +99,12 @@ def _read_safetensors(path: Path) -> SavedBridge:
             weights = {f"network.{key}": file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path} is not whole ({error}): copy or download it again") from error
-    return SavedBridge(path, json.loads(metadata[CONFIG_KEY]), weights, int(metadata["step"]))
+    config = upgraded(json.loads(metadata[CONFIG_KEY]))
+    return SavedDenoiser(path, config, weights, int(metadata["step"]))
 
 
-def write_bridge(path: Path, saved: SavedBridge) -> None:
+def write_denoiser(path: Path, saved: SavedDenoiser) -> None:
     """Writes a weights file: the network's tensors, and the configuration as metadata.
-
-    It is written beside `path` and then renamed, so that no half of one is left behind.
 
     Raises:
         UserError: the folder is missing or cannot be written to.
@@ -111,15 +113,12 @@ def write_bridge(path: Path, saved: SavedBridge) -> None:
         key.removeprefix("network."): value.contiguous() for key, value in saved.weights.items()
     }
     metadata = {CONFIG_KEY: json.dumps(saved.config), "step": str(saved.step), "format": "pt"}
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        save_file(tensors, beside, metadata)
+    with whole(path) as beside:
+        try:
+            save_file(tensors, beside, metadata)
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
         beside.chmod(0o644)  # safetensors gives it to its owner alone
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {path} ({error}): choose another place") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def differing(ours: dict[str, tuple], theirs: dict[str, tuple]) -> str:
@@ -133,7 +132,7 @@ def shapes(weights: dict[str, Tensor]) -> dict[str, tuple]:
     return {key: tuple(value.shape) for key, value in weights.items()}
 
 
-def load_weights(denoiser: BridgeDenoiser, saved: SavedBridge) -> None:
+def load_weights(denoiser: BridgeDenoiser, saved: SavedDenoiser) -> None:
     """Puts saved weights into the denoiser.
 
     Raises:
@@ -146,3 +145,17 @@ def load_weights(denoiser: BridgeDenoiser, saved: SavedBridge) -> None:
             "use the network that it was trained with"
         )
     denoiser.load_state_dict(saved.weights)
+
+
+def newest_checkpoint(runs: Path) -> Path:
+    """The last checkpoint of the run under `runs` that finished last.
+
+    Raises:
+        UserError: no run has finished.
+    """
+    finished = sorted(runs.glob("**/training.json"), key=lambda path: path.stat().st_mtime)
+    if not finished:
+        raise UserError(
+            f"no finished run under {runs}: train one with python train.py, or give checkpoint=PATH"
+        )
+    return finished[-1].parent / "checkpoints" / "last.ckpt"

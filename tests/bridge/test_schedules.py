@@ -14,16 +14,17 @@ from dbim_lightning.bridge import (
     VPSchedule,
 )
 from dbim_lightning.errors import UserError
+from dbim_lightning.objectives import BridgeMatching
 
 ALL_SCHEDULES = SCHEDULES | {"brownian": BrownianSchedule()}
 
 
 def test_exact_brownian_bridge_sums_to_one_and_the_published_table_does_not():
     t = torch.linspace(1e-4, 1, 101, dtype=torch.float64)
-    a, b, c = BrownianSchedule().bridge(t)
+    a, b, c = BrownianSchedule().coefficients(t)
     torch.testing.assert_close(a + b, torch.ones_like(t), rtol=0, atol=1e-15)
     assert c[-1] == 0
-    a, b, _ = SCHEDULES["i2sb"].bridge(t)
+    a, b, _ = SCHEDULES["i2sb"].coefficients(t)
     assert 1.001 < (a + b).max() < 1.002
     torch.testing.assert_close(
         BrownianSchedule().rho(t), SCHEDULES["i2sb"].rho(t), rtol=0, atol=0.01
@@ -32,7 +33,7 @@ def test_exact_brownian_bridge_sums_to_one_and_the_published_table_does_not():
 
 def test_brownian_bridge_of_constant_diffusion_is_the_textbook_one():
     schedule, t = BrownianSchedule(0.25, 0.25), torch.linspace(1e-4, 1, 11, dtype=torch.float64)
-    a, b, c = schedule.bridge(t)
+    a, b, c = schedule.coefficients(t)
     torch.testing.assert_close(a, t)
     torch.testing.assert_close(b, 1 - t)
     torch.testing.assert_close(c, (0.25 * t * (1 - t)).sqrt())
@@ -55,7 +56,7 @@ def test_signal_falls_from_x_0_to_x_T_over_the_range(name):
     schedule = ALL_SCHEDULES[name]
     t = schedule.uniform_times(torch.linspace(0, 1, 201))
     assert (t[0].item(), t[-1].item()) == (schedule.t_min, schedule.t_max)
-    a, b, c = schedule.bridge(t)
+    a, b, c = schedule.coefficients(t)
     assert (a.diff() >= 0).all()
     assert (b.diff() <= 0).all()
     assert a[0] < 0.001
@@ -85,9 +86,10 @@ def test_float32_loss_is_finite_over_the_whole_range(name, preconditioning):
     generator = torch.Generator().manual_seed(0)
     x_0, x_T = torch.rand(2, 64, 3, 8, 8, generator=generator) * 2 - 1
     eps = torch.randn(x_0.shape, generator=generator)
-    loss = denoiser.loss(x_0, x_T, schedule.uniform_times(torch.linspace(0, 1, 64)), eps)
-    assert loss.weighted.isfinite().all()
-    assert loss.error[0] < 1e-3  # next to x_0 the denoiser passes it on, whatever the network says
+    batch = {"x_0": x_0, "x_T": x_T}
+    values = BridgeMatching().at(denoiser, batch, torch.linspace(0, 1, 64).double(), eps)
+    assert values["loss"].isfinite().all()
+    assert values["error"][0] < 1e-3  # next to x_0 the denoiser passes it on, as it is
 
 
 @pytest.mark.parametrize(

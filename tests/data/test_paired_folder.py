@@ -15,8 +15,9 @@ from picture_files import (
 )
 from PIL import Image
 
-from dbim_lightning.data import OpenMoji, PairDataModule, PairedFolder
+from dbim_lightning.data import OpenMoji, PairedFolder
 from dbim_lightning.pictures import to_uint8
+from dbim_lightning.training import PairDataModule
 
 SPLITS = ("train", "validation", "test")
 FOLDER_FORMS = [

@@ -12,8 +12,8 @@ from PIL import Image
 from torch.utils.data import default_collate
 from torchvision import transforms
 
+from dbim_lightning.config import CONF
 from dbim_lightning.data import Restoration
-from dbim_lightning.data.configured import CONF
 from dbim_lightning.data.corruptions import inpaint_freeform, sr4x_pool
 from dbim_lightning.data.images import image_files
 from dbim_lightning.data.splits import SPLITS, split_of

@@ -20,7 +20,7 @@ from dbim_lightning.evaluation import evaluator as evaluating
 from dbim_lightning.evaluation.features import FeatureNetwork
 from dbim_lightning.evaluation.generate import Generation
 from dbim_lightning.pictures import save_sheet, to_uint8
-from dbim_lightning.samplers import DBIM
+from dbim_lightning.samplers import DBIM, Karras
 
 IMAGES = torch.rand(9, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 PAIRS = [{"x_0": x[0], "x_T": x[1], "index": i, "name": str(i)} for i, x in enumerate(IMAGES)]
@@ -60,8 +60,7 @@ def numbers(row):
 
 def test_row_does_not_depend_on_batch_size_and_counts_calls(tmp_path):
     rows = [
-        numbers(evaluator(tmp_path, size, [Averages()]).run(DBIM(5, eta=1), 0, {}))
-        for size in (9, 2)
+        numbers(evaluator(tmp_path, size, [Averages()]).run(DBIM(5, eta=1), 0)) for size in (9, 2)
     ]
     for row in rows:
         assert row["nfe_counted"] == 5
@@ -74,7 +73,7 @@ def test_row_does_not_depend_on_batch_size_and_counts_calls(tmp_path):
 
 def test_references_by_hand(tmp_path):
     judge = evaluator(tmp_path, features=[Averages()])
-    references = judge.run(DBIM(2), 0, {})["references"]
+    references = judge.run(DBIM(2), 0)["references"]
     assert references["source"].keys() == {"kid_lite0", "fd_lite0", "mse", "psnr", "ssim"}
     assert references["train_targets"].keys() == {"kid_lite0", "fd_lite0"}
     source, target = (to_uint8(IMAGES[:, k]).float() / 127.5 - 1 for k in (1, 0))
@@ -102,26 +101,33 @@ def test_training_targets_for_comparison_are_as_many_as_the_targets(tmp_path, ca
     assert seen == [9, 9, 9]  # reference, sources, training targets
     judge = evaluator(tmp_path, features=[Counting()])
     judge.dataset = without_training
-    assert judge.run(DBIM(2), 0, {})["references"].keys() == {"source"}
+    assert judge.run(DBIM(2), 0)["references"].keys() == {"source"}
     assert "no training targets for comparison: no train pairs" in caplog.text
 
 
 def test_samples_are_kept_apart_by_all_that_they_depend_on(tmp_path, monkeypatch):
+    class Another(DBIM):
+        pass
+
     plain, other_data = evaluator(tmp_path), evaluator(tmp_path)
     other_data.origin = {"checkpoint_sha256": "1"}
     streams = [
-        plain.samples(DBIM(2), 0, {"nfe": 2}),
-        plain.samples(DBIM(2), 1, {"nfe": 2}),
-        plain.samples(DBIM(2), 0, {"nfe": 2, "_target_": "another"}),
-        other_data.samples(DBIM(2), 0, {"nfe": 2}),
-        evaluator(tmp_path, truncates=True).samples(DBIM(2), 0, {"nfe": 2}),
-        evaluator(tmp_path, split="train").samples(DBIM(2), 0, {"nfe": 2}),
-        evaluator(tmp_path, pairs=PAIRS[:8]).samples(DBIM(2), 0, {"nfe": 2}),
+        plain.samples(DBIM(2), 0, keep=True),
+        plain.samples(DBIM(2), 1, keep=True),
+        plain.samples(DBIM(3), 0, keep=True),
+        plain.samples(DBIM(2, eta=1), 0, keep=True),
+        plain.samples(DBIM(2, grid=Karras()), 0, keep=True),
+        plain.samples(DBIM(2, grid=Karras(3)), 0, keep=True),
+        plain.samples(Another(2), 0, keep=True),
+        other_data.samples(DBIM(2), 0, keep=True),
+        evaluator(tmp_path, truncates=True).samples(DBIM(2), 0, keep=True),
+        evaluator(tmp_path, split="train").samples(DBIM(2), 0, keep=True),
+        evaluator(tmp_path, pairs=PAIRS[:8]).samples(DBIM(2), 0, keep=True),
     ]
     assert len({stream.shards.hash for stream in streams}) == len(streams)
     monkeypatch.setattr(evaluating, "LARGE", 9)
     for pairs, kept in ((PAIRS[:8], 0), (PAIRS, 1)):
-        evaluator(tmp_path / "large", pairs=pairs).run(DBIM(2), 0, {})
+        evaluator(tmp_path / "large", pairs=pairs).run(DBIM(2), 0)
         assert len(list((tmp_path / "large").glob("samples/*/*-*.npz"))) == kept
 
 
@@ -154,7 +160,7 @@ def test_other_images_become_the_reference_where_the_protocol_says_so(tmp_path):
 
 
 def test_without_features_only_paired_metrics(tmp_path):
-    row = evaluator(tmp_path).run(DBIM(2), 0, {})
+    row = evaluator(tmp_path).run(DBIM(2), 0)
     assert not {"kid_lite0", "fd_lite0"} & row.keys()
     assert row["references"].keys() == {"source"}
 
@@ -200,13 +206,13 @@ def test_reference_statistics_are_computed_once_and_follow_the_images(tmp_path):
             seen.append(len(images))
             return super().forward(images)
 
-    first = evaluator(tmp_path, features=[Counting()], context=False).run(DBIM(2), 0, {})
+    first = evaluator(tmp_path, features=[Counting()], context=False).run(DBIM(2), 0)
     computed = len(seen)
-    again = evaluator(tmp_path, features=[Counting()], context=False).run(DBIM(2), 0, {})
+    again = evaluator(tmp_path, features=[Counting()], context=False).run(DBIM(2), 0)
     assert len(seen) - computed == computed - 1
     assert numbers(again) == numbers(first)
     others = [{**pair, "x_0": pair["x_0"] / 2} for pair in PAIRS]
-    evaluator(tmp_path, features=[Counting()], context=False, pairs=others).run(DBIM(2), 0, {})
+    evaluator(tmp_path, features=[Counting()], context=False, pairs=others).run(DBIM(2), 0)
     assert len(list((tmp_path / "references").glob("*.npz"))) == 2
 
 
@@ -215,7 +221,7 @@ def test_a_given_reference_is_taken(tmp_path):
     np.savez(tmp_path / "given.npz", arr_0=pixels)
     options = {"features": [Averages()], "context": False}
     given = evaluator(tmp_path, reference=str(tmp_path / "given.npz"), **options)
-    given, own = (judge.run(DBIM(2), 0, {}) for judge in (given, evaluator(tmp_path, **options)))
+    given, own = (judge.run(DBIM(2), 0) for judge in (given, evaluator(tmp_path, **options)))
     for name in ("fd_lite0", "kid_lite0"):
         assert given[name] == pytest.approx(own[name], rel=1e-6)
 
@@ -223,7 +229,7 @@ def test_a_given_reference_is_taken(tmp_path):
 def test_a_protocol_for_other_data_says_so(tmp_path):
     options = {"features": [Averages()], "reference_options": {"names": None}}
     with pytest.raises(UserError, match="metrics=toy is for data with the options names"):
-        evaluator(tmp_path, **options).run(DBIM(2), 0, {})
+        evaluator(tmp_path, **options).run(DBIM(2), 0)
 
 
 def test_published_images_are_cut_off_and_ours_rounded(tmp_path):
@@ -237,7 +243,7 @@ def test_diversity_compares_several_noises_of_each_source(tmp_path, monkeypatch)
     options = {"context": False, "diversity": 3, "truncates": True}
     judge = evaluator(tmp_path, features=[Averages()], **options)
     monkeypatch.setattr(evaluating, "DIVERSITY_SOURCES", 4)
-    row = judge.run(DBIM(3, eta=1), 1, {})
+    row = judge.run(DBIM(3, eta=1), 1)
     some, options = spread(PAIRS, 4), {"truncates": True}
     streams = [Generation(DBIM(3, 1), judge.denoiser, some, k, 9, **options) for k in (3, 4, 5)]
     seeds = [next(iter(stream)).samples for stream in streams]
@@ -250,7 +256,7 @@ def test_diversity_compares_several_noises_of_each_source(tmp_path, monkeypatch)
 
 def test_kept_and_given_samples_give_the_same_row(tmp_path):
     judge = evaluator(tmp_path, features=[Averages()])
-    row = numbers(judge.run(DBIM(3, 1), 0, {"sampler": "dbim"}, keep=True, png=tmp_path / "png"))
+    row = numbers(judge.run(DBIM(3, 1), 0, keep=True, png=tmp_path / "png"))
     (folder,) = (tmp_path / "samples").iterdir()
     assert (folder / "manifest.json").is_file()
     again = evaluator(tmp_path, features=[Averages()])
@@ -281,7 +287,7 @@ def evaluation_of_many(folder, batch_size):
     """Of 100 images: two blocks."""
     pairs = [{**PAIRS[i % 9], "index": i, "name": str(i)} for i in range(100)]
     judge = evaluator(folder, batch_size, [Averages()], pairs)
-    return judge.run(DBIM(3, eta=1), 0, {"sampler": "dbim"}, keep=True)
+    return judge.run(DBIM(3, eta=1), 0, keep=True)
 
 
 def in_one_of_several(folder, batch_size):

@@ -9,7 +9,8 @@ from golden_data import MANIFEST, SCHEDULES, ToyNetwork, denoiser, fields, load,
 from torch import nn
 
 from dbim_lightning.networks import ADMUNet
-from dbim_lightning.samplers import DBIM, DDBM, Listed, Power, Uniform
+from dbim_lightning.samplers import DBIM, DDBM, Karras, Listed, Uniform
+from dbim_lightning.samplers.grids import falling_times
 
 TOY = [case for case in MANIFEST["sampler_cases"] if case["nfe"] > 1]
 BOOT_ONLY = [case for case in MANIFEST["sampler_cases"] if case["nfe"] == 1]
@@ -57,7 +58,7 @@ def make_sampler(case, times):
     """Our sampler for the case; on the published times, or on its own."""
     clip = case["clip_denoised"]
     if case["sampler"] == "heun":
-        grid = Power(7) if times is None else Listed(times[:-1].tolist())
+        grid = Karras(7) if times is None else Listed(times[:-1].tolist())
         return DDBM(case["nfe"], case["churn_step_ratio"], clip, grid)
     grid = Uniform() if times is None else Listed(times.tolist())
     return DBIM(max(case["nfe"], 2), case.get("eta", 0.0), case.get("order", 1), clip, grid)
@@ -171,9 +172,9 @@ def test_grid_equals_published_one(key, record_property):
     n = int(rule.partition("_n")[2])
     schedule, published = SCHEDULES[name], load("time_grids.npz")[key].double()
     if rule.startswith("uniform"):
-        times, tolerance = Uniform()(schedule, schedule.t_max - 1e-3, n), {"rtol": 0}
-        tolerance["atol"] = 1.2e-7 * schedule.t_max
+        times = falling_times(Uniform(), schedule, schedule.t_max - 1e-3, n)
+        tolerance = {"rtol": 0, "atol": 1.2e-7 * schedule.t_max}
     else:
-        times, tolerance = Power(7)(schedule, schedule.t_max - 1e-4, n - 1), {"rtol": 5e-6}
-        published, tolerance["atol"] = published[:-1], 0
+        times = falling_times(Karras(7), schedule, schedule.t_max - 1e-4, n - 1)
+        published, tolerance = published[:-1], {"rtol": 5e-6, "atol": 0}
     torch.testing.assert_close(times, published, **tolerance)

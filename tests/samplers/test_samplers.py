@@ -13,11 +13,12 @@ from dbim_lightning.samplers import (
     DBIM,
     DDBM,
     ImageNoise,
+    Karras,
     Listed,
-    Power,
     Uniform,
     UniformLambda,
 )
+from dbim_lightning.samplers.grids import falling_times
 
 SCHEDULE = VPSchedule()
 DENOISER = BridgeDenoiser(ToyNetwork(), SCHEDULE, DDBMPreconditioning())
@@ -95,7 +96,7 @@ def test_eta_0_draws_booting_noise_only():
 def test_perfect_denoiser_gives_its_answer_up_to_the_noise_at_t_min(name, sampler):
     schedule, x_0 = ALL_SCHEDULES[name], SOURCES.flip(0)
     out = sampler.sample(lambda x, t, x_T: x_0, schedule, SOURCES, ImageNoise(0, range(7)))
-    c_min = schedule.bridge(torch.tensor(schedule.t_min, dtype=torch.float64)).c
+    c_min = schedule.coefficients(torch.tensor(schedule.t_min, dtype=torch.float64)).c
     assert (out - x_0).abs().max() < 6 * c_min
 
 
@@ -106,7 +107,7 @@ def test_ddbm_with_a_perfect_denoiser_comes_closer_with_nfe(name):
         DDBM(nfe).sample(lambda x, t, x_T: x_0, schedule, SOURCES, ImageNoise(0, range(7)))
         for nfe in (8, 50)
     )
-    c_min = schedule.bridge(torch.tensor(schedule.t_min, dtype=torch.float64)).c
+    c_min = schedule.coefficients(torch.tensor(schedule.t_min, dtype=torch.float64)).c
     assert (many - x_0).abs().mean() < c_min
     assert (many - x_0).abs().mean() < (few - x_0).abs().mean()
 
@@ -128,7 +129,7 @@ def test_trajectory_of_dbim_is_its_grid_and_ends_in_the_sample():
     out = sample([0, 1], on_step=lambda *state: seen.append(state))
     steps, times, states, _ = zip(*seen, strict=True)
     assert steps == (0, 1, 2, 3, 4)
-    assert times == tuple(Uniform()(SCHEDULE, 0.999, 4).tolist())
+    assert times == tuple(falling_times(Uniform(), SCHEDULE, 0.999, 4).tolist())
     assert torch.equal(states[-1].clamp(-1, 1), out)
     for earlier, later in pairwise(states):
         assert (earlier - later).abs().mean() > 1e-3  # each its own tensor, never overwritten
@@ -167,7 +168,7 @@ def test_denoiser_is_called_nfe_times(sampler):
 def test_ddbm_makes_the_nearest_nfe_and_says_so_once(asked, churn, made, caplog):
     with caplog.at_level(logging.WARNING):
         sampler = DDBM(asked, churn)
-    assert sampler.nfe == made
+    assert sampler.calls == made
     assert len(caplog.records) == (asked != made)
     assert all(f"nfe={asked}" in m and str(made) in m for m in caplog.messages)
 
@@ -183,11 +184,11 @@ def test_order_2_and_3_equal_eta_0_where_they_have_no_room():
 
 
 @pytest.mark.parametrize("name", ALL_SCHEDULES)
-@pytest.mark.parametrize("grid", [Uniform(), Power(7), Power(2), UniformLambda()], ids=repr)
+@pytest.mark.parametrize("grid", [Uniform(), Karras(7), Karras(2), UniformLambda()], ids=repr)
 def test_grids_fall_from_start_to_t_min(name, grid):
     schedule = ALL_SCHEDULES[name]
     start = schedule.t_max - 1e-3
-    times = grid(schedule, start, 10)
+    times = falling_times(grid, schedule, start, 10)
     assert times.shape == (11,)
     assert (times.diff() < 0).all()
     ends = torch.tensor([start, schedule.t_min], dtype=torch.float64)
@@ -197,7 +198,8 @@ def test_grids_fall_from_start_to_t_min(name, grid):
 @pytest.mark.parametrize("name", ["vp", "ve", "brownian"])
 def test_lambda_grid_has_equal_steps_of_lambda(name):
     schedule = ALL_SCHEDULES[name]
-    steps = schedule.lambda_(UniformLambda()(schedule, schedule.t_max - 1e-3, 20)).diff()
+    times = falling_times(UniformLambda(), schedule, schedule.t_max - 1e-3, 20)
+    steps = schedule.lambda_(times).diff()
     torch.testing.assert_close(steps, steps.mean().expand(20), rtol=1e-5, atol=0)
 
 
@@ -214,7 +216,7 @@ def test_lambda_grid_has_equal_steps_of_lambda(name):
         (lambda: DDBM(1), r"nfe=1: .*from 2"),
         (lambda: DDBM(0, 0.0), r"nfe=0: .*from 1"),
         (lambda: DDBM(5, 1.0), r"churn_step_ratio=1.0: .*\[0, 1\)"),
-        (lambda: Power(0), r"rho=0"),
+        (lambda: Karras(0), r"rho=0"),
         (lambda: Listed([]), r"times=\[\]"),
     ],
 )
@@ -282,7 +284,7 @@ def test_bad_grids_are_named(sampler, message):
 
 def test_i2sb_grid_that_is_too_fine_is_refused():
     schedule, x_T = SCHEDULES["i2sb"], SOURCES[:1]
-    for fine in (DBIM(1100), DBIM(20, grid=Power(7)), DBIM(1000, order=2)):
+    for fine in (DBIM(1100), DBIM(20, grid=Karras(7)), DBIM(1000, order=2)):
         with pytest.raises(
             UserError, match=r"nfe=\d+ .* one index of the I2SBSchedule.* fewer NFE"
         ):

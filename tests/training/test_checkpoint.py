@@ -6,12 +6,13 @@ import re
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks import ADMUNet
-from dbim_lightning.training import newest_checkpoint, resumed_config
-from dbim_lightning.weights import CONFIG_KEY, load_weights, read_bridge
+from dbim_lightning.training import checkpoint
+from dbim_lightning.weights import CONFIG_KEY, load_weights, newest_checkpoint, read_denoiser
 
 
 def denoiser(channel_mult=(1,)):
@@ -30,7 +31,7 @@ def test_weights_survive_the_round_trip(tmp_path):
     original, copy = denoiser(), denoiser()
     for parameter in original.parameters():
         torch.nn.init.normal_(parameter)
-    saved = read_bridge(save(tmp_path / "a.ckpt", original))
+    saved = read_denoiser(save(tmp_path / "a.ckpt", original))
     assert (saved.step, saved.config) == (7, {"seed": 1})
     load_weights(copy, saved)
     for key, value in original.state_dict().items():
@@ -38,7 +39,7 @@ def test_weights_survive_the_round_trip(tmp_path):
 
 
 def test_another_network_is_named_by_its_first_differing_weights(tmp_path):
-    saved = read_bridge(save(tmp_path / "a.ckpt", denoiser((1, 2))))
+    saved = read_denoiser(save(tmp_path / "a.ckpt", denoiser((1, 2))))
     with pytest.raises(UserError, match=r"another network; \d+ weights differ, first network\."):
         load_weights(denoiser(), saved)
 
@@ -47,7 +48,7 @@ def test_truncated_file_is_not_readable(tmp_path):
     path = save(tmp_path / "a.ckpt", denoiser())
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        read_bridge(path)
+        read_denoiser(path)
 
 
 def test_code_in_a_pickle_is_never_run(tmp_path):
@@ -61,17 +62,17 @@ def test_code_in_a_pickle_is_never_run(tmp_path):
     with path.open("wb") as file:
         pickle.dump(Bomb(), file)
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        read_bridge(path)
+        read_denoiser(path)
     torch.save({"state_dict": Bomb()}, path)
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        read_bridge(path)
+        read_denoiser(path)
     assert not marker.exists()
 
 
 def test_checkpoint_of_another_program(tmp_path):
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match=r"was not written by train\.py"):
-        read_bridge(tmp_path / "a.ckpt")
+        read_denoiser(tmp_path / "a.ckpt")
 
 
 def test_newest_is_the_run_that_finished_last(tmp_path):
@@ -86,16 +87,23 @@ def test_newest_is_the_run_that_finished_last(tmp_path):
 
 
 def test_resumed_config_takes_keys_and_refuses_groups(tmp_path):
-    config = {"network": {"model_channels": 32}, "trainer": {"max_steps": 7}}
-    path = save(tmp_path / "a.ckpt", denoiser(), config)
-    resumed = resumed_config(path, [f"resume={path}", "trainer.max_steps=9"])
+    network = {"model_channels": 32}
+    config = {"network": network, "denoiser": {"network": network, "schedule": {}}}
+    path = save(tmp_path / "a.ckpt", denoiser(), config | {"trainer": {"max_steps": 7}})
+    defaults = OmegaConf.create({"trainer": {"max_steps": 1}, "objective": {"mask": False}})
+
+    def resumed_config(*overrides):
+        return checkpoint.resumed_config(path, defaults, list(overrides))
+
+    resumed = resumed_config(f"resume={path}", "trainer.max_steps=9")
     assert resumed.trainer.max_steps == 9
-    resumed = resumed_config(path, ["+trainer.strategy=ddp", "trainer.max_steps=9"])
+    resumed = resumed_config("+trainer.strategy=ddp", "trainer.max_steps=9")
     assert resumed.trainer.strategy == "ddp"
     assert resumed.network.model_channels == 32
+    assert resumed.objective.mask is False  # which this checkpoint does not say
     groups = ("network=adm_small", "metrics@evaluation.metrics=offline")
-    for override in (*groups, "network.model_channels=64", "schedule.x=1"):
+    for override in (*groups, "network.model_channels=64", "schedule.x=1", "statistics.cov_xy=1"):
         with pytest.raises(UserError, match=re.escape(f"{override} cannot change")):
-            resumed_config(path, [override])
+            resumed_config(override)
     with pytest.raises(UserError, match=r"at step 7 of 7: give a larger trainer\.max_steps"):
-        resumed_config(path, [])
+        resumed_config()

@@ -12,14 +12,14 @@ import wandb
 from omegaconf import OmegaConf
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
-from dbim_lightning.data import PairDataModule
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
 from dbim_lightning.evaluation.features import FeatureNetwork
+from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.samplers import DBIM
-from dbim_lightning.training import EMA, BridgeModule, Checkpoints, Evaluations
-from dbim_lightning.training.evaluations import make_evaluations
+from dbim_lightning.training import EMA, BridgeModule, Checkpoints, Evaluations, PairDataModule
 from dbim_lightning.training.loggers import make_loggers
+from train import make_evaluations
 
 SAMPLERS = [DBIM(2), DBIM(4)]
 
@@ -65,7 +65,7 @@ def protocol(**options):
 def module(lr=0.1):
     denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
     sgd = lambda p: torch.optim.SGD(p, abs(lr), maximize=lr < 0)  # noqa: E731
-    return BridgeModule(denoiser, sgd, 0, 0, {"seed": 0}, seed=0)
+    return BridgeModule(denoiser, BridgeMatching(), sgd, 0, 0, {"seed": 0}, seed=0)
 
 
 def evaluations(folder, every_n_steps=2, make=protocol, best=None, num_images=9):
@@ -124,7 +124,7 @@ def judged(checkpoint, tmp_path, sampler):
     denoiser.load_state_dict({key.removeprefix("denoiser."): value for key, value in state})
     options = {"num_images": 9, "folder": tmp_path}
     judge = Evaluator(denoiser.eval(), dataset, protocol(split="validation"), **options)
-    return judge.run(sampler, 0, {})
+    return judge.run(sampler, 0)
 
 
 @pytest.mark.parametrize("steps", [4, 5])
@@ -211,9 +211,15 @@ def test_best_that_is_no_logged_number_is_refused_before_training(tmp_path):
 )
 def test_impossible_values_are_named(tmp_path, values, message):
     values = {"every_n_steps": 2, "nfe": [2], "num_images": 9, "best": None} | values
-    cfg = OmegaConf.create({"evaluation": values | {"metrics": {}}, "sampler": {}})
+    cfg = OmegaConf.create(
+        {
+            "evaluation": values | {"metrics": {}},
+            "sampler": {"_target_": "dbim_lightning.samplers.DBIM"},
+            "dataset": {"_target_": "builtins.dict"},
+        }
+    )
     with pytest.raises(UserError, match=message):
-        make_evaluations(cfg, tmp_path, lambda *_, **__: None)
+        make_evaluations(cfg, tmp_path)
 
 
 def test_more_images_than_the_split_has_are_all(tmp_path):

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.training import EMA, BridgeModule
 from dbim_lightning.training.module import quartile_means
 
@@ -24,6 +25,7 @@ class Linear(torch.nn.Module):
 def module(**options):
     denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
     options = {
+        "objective": BridgeMatching(),
         "optimizer": torch.optim.SGD,
         "warmup_steps": 0,
         "cooldown_steps": 0,
@@ -82,8 +84,9 @@ def test_training_step_returns_mean_weighted_loss():
     loss = training.training_step(batch, 0)
     torch.manual_seed(1)
     t = training.denoiser.schedule.uniform_times(torch.rand(4, dtype=torch.float64))
-    expected = training.denoiser.loss(batch["x_0"], batch["x_T"], t, torch.randn_like(batch["x_0"]))
-    assert loss.item() == pytest.approx(expected.weighted.mean().item(), rel=1e-6)
+    eps = torch.randn_like(batch["x_0"])
+    expected = training.objective.at_times(training.denoiser, batch, t, eps)
+    assert loss.item() == pytest.approx(expected["loss"].mean().item(), rel=1e-6)
 
 
 def test_validation_does_not_depend_on_batch_size():

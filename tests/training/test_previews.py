@@ -35,7 +35,7 @@ def test_a_mask_keeps_what_is_known_and_labels_reach_the_network(tmp_path, monke
         loggers=[],
     )
     denoiser = BridgeDenoiser(Toy(), VESchedule(), DDBMPreconditioning()).eval()
-    module = SimpleNamespace(device=torch.device("cpu"), denoiser=denoiser)
+    module = SimpleNamespace(denoiser=denoiser)
     sheets = {}
     monkeypatch.setattr(callbacks, "save_sheet", sheets.__setitem__)
     Previews(tmp_path, [DBIM(3, eta=1)], 3).on_validation_epoch_end(trainer, module)

@@ -17,12 +17,12 @@ from dbim_lightning.bridge import I2SBSchedule, VPSchedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.weights import (
     CONFIG_KEY,
-    SavedBridge,
+    SavedDenoiser,
     build_denoiser,
-    read_bridge,
-    write_bridge,
+    read_denoiser,
+    write_denoiser,
 )
-from dbim_lightning.weights.__main__ import bridge_config, import_weights
+from dbim_lightning.weights.__main__ import import_weights, published_config
 from dbim_lightning.weights.formats import convert, recognise
 
 ROOT = Path(__file__).parents[2]
@@ -31,10 +31,9 @@ NETS = [unet for unet in MANIFEST["unets"] if unet["id"] in "ab"]
 
 
 def config_of(unet, schedule="vp"):
-    network = {"_target_": "dbim_lightning.networks.ADMUNet"}
-    return bridge_config("adm_tiny", schedule) | {
-        "network": network | unet_options(unet["constructor"])
-    }
+    network = {"_target_": "dbim_lightning.networks.ADMUNet"} | unet_options(unet["constructor"])
+    config = published_config("adm_tiny", schedule)
+    return {"denoiser": config["denoiser"] | {"network": network}}
 
 
 def as_ddbm(weights):
@@ -67,9 +66,9 @@ def test_import_export_load_keeps_every_bit_and_the_golden_outputs(unet, tmp_pat
     torch.save(write(weights), tmp_path / "published.pt")
     assert recognise(write(weights)) == name
     saved = import_weights(tmp_path / "published.pt", config_of(spec))
-    write_bridge(tmp_path / "ours.safetensors", saved)
+    write_denoiser(tmp_path / "ours.safetensors", saved)
     again = import_weights(tmp_path / "ours.safetensors", config_of(spec))
-    write_bridge(tmp_path / "again.safetensors", again)
+    write_denoiser(tmp_path / "again.safetensors", again)
     denoiser = dbim_lightning.load(tmp_path / "again.safetensors")
     assert not denoiser.training
     assert isinstance(denoiser.schedule, VPSchedule)
@@ -84,7 +83,7 @@ def test_adm_diffusion_weights_lose_their_variance_and_see_the_source(unet, tmp_
     torch.save(as_adm(weights), tmp_path / "adm.pt")
     assert recognise(as_adm(weights)) == "ADM"
     saved = import_weights(tmp_path / "adm.pt", config_of(spec, "i2sb"))
-    write_bridge(tmp_path / "ours.safetensors", saved)
+    write_denoiser(tmp_path / "ours.safetensors", saved)
     denoiser = dbim_lightning.load(tmp_path / "ours.safetensors")
     assert isinstance(denoiser.schedule, I2SBSchedule)
     state = denoiser.network.state_dict()
@@ -119,7 +118,7 @@ def test_file_says_what_it_is(unet, tmp_path):
     spec, weights = unet
     torch.save(weights, tmp_path / "a.pt")
     config = config_of(spec)
-    write_bridge(tmp_path / "a.safetensors", import_weights(tmp_path / "a.pt", config))
+    write_denoiser(tmp_path / "a.safetensors", import_weights(tmp_path / "a.pt", config))
     with safe_open(tmp_path / "a.safetensors", "pt") as file:
         assert json.loads(file.metadata()[CONFIG_KEY]) == config
         assert set(file.keys()) == weights.keys()
@@ -128,19 +127,19 @@ def test_file_says_what_it_is(unet, tmp_path):
 def test_wrong_network_and_schedule_are_named(unet, tmp_path):
     spec, weights = unet
     torch.save(weights, tmp_path / "a.pt")
-    tiny = bridge_config("adm_tiny", "vp")
+    tiny = published_config("adm_tiny", "vp")
     with pytest.raises(UserError, match=r"another network: \d+ weights differ, first network\."):
         import_weights(tmp_path / "a.pt", tiny)
     torch.save(build_denoiser(tiny).network.state_dict(), tmp_path / "tiny.pt")
     with pytest.raises(UserError, match="they are those of --network adm_tiny"):
         import_weights(tmp_path / "tiny.pt", config_of(spec))
-    write_bridge(tmp_path / "a.safetensors", import_weights(tmp_path / "a.pt", config_of(spec)))
+    write_denoiser(tmp_path / "a.safetensors", import_weights(tmp_path / "a.pt", config_of(spec)))
     with pytest.raises(UserError, match=r"VPSchedule.*--schedule that it was trained with"):
         import_weights(tmp_path / "a.safetensors", config_of(spec, "i2sb"))
     with pytest.raises(UserError, match="adm_imagenet were trained with --schedule i2sb"):
-        bridge_config("adm_imagenet", "vp")
-    with pytest.raises(UserError, match=r"no network 'nope'.*adm_tiny"):
-        bridge_config("nope", "vp")
+        published_config("adm_imagenet", "vp")
+    with pytest.raises(UserError, match=r"Could not find 'network/nope'.*adm_tiny"):
+        published_config("nope", "vp")
 
 
 def test_broken_files_are_named(unet, tmp_path):
@@ -161,10 +160,10 @@ def test_broken_files_are_named(unet, tmp_path):
     path = tmp_path / "a.safetensors"
     save_file(weights, path)
     with pytest.raises(UserError, match="does not say how to rebuild"):
-        read_bridge(path)
+        read_denoiser(path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="is not whole"):
-        read_bridge(path)
+        read_denoiser(path)
 
 
 def test_a_checkpoint_without_ema_weights_is_not_judged_by_its_raw_ones(trained, tmp_path):
@@ -172,8 +171,8 @@ def test_a_checkpoint_without_ema_weights_is_not_judged_by_its_raw_ones(trained,
     content["state_dict"] = content.pop("current_model_state")
     torch.save(content, path := tmp_path / "raw.ckpt")
     with pytest.raises(UserError, match=r"raw\.ckpt has no EMA weights.* export .*raw\.ckpt --raw"):
-        read_bridge(path)
-    weights = read_bridge(path, raw=True).weights
+        read_denoiser(path)
+    weights = read_denoiser(path, raw=True).weights
     assert {f"denoiser.{key}": value.sum() for key, value in weights.items()} == {
         key: value.sum() for key, value in content["state_dict"].items() if "denoiser." in key
     }
@@ -190,25 +189,29 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch, write):
     with Path("a.pt").open("wb") as file:
         write({"w": Bomb()}, file)
     with pytest.raises(UserError, match=r"could run any code|not a readable checkpoint"):
-        import_weights(Path("a.pt"), bridge_config("adm_tiny", "vp"))
+        import_weights(Path("a.pt"), published_config("adm_tiny", "vp"))
     assert not Path("ran").exists()
 
 
 @pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "no_such.Thing", ""])
 def test_configuration_cannot_call_anything_else(target):
-    config = bridge_config("adm_tiny", "vp")
+    bad = {"_target_": target, "args": "true"}
+    denoiser = published_config("adm_tiny", "vp")["denoiser"]
     for part in ("network", "schedule", "preconditioning"):
         with pytest.raises(UserError, match=f"{part} '|is no {part}"):
-            build_denoiser(config | {part: {"_target_": target, "args": "true"}})
+            build_denoiser({"denoiser": denoiser | {part: bad}})
+    with pytest.raises(UserError, match=r"denoiser '|is no denoiser"):
+        build_denoiser({"denoiser": bad})
 
 
 def test_unwritable_output_leaves_nothing_behind(tmp_path):
-    saved = SavedBridge(tmp_path, {}, {"network.w": torch.ones(3)}, 0)
+    saved = SavedDenoiser(tmp_path, {}, {"network.w": torch.ones(3)}, 0)
     (tmp_path / "folder.safetensors").mkdir()
-    for name in ("nowhere/a.safetensors", "folder.safetensors"):
-        with pytest.raises(UserError, match=r"cannot write .*choose another place"):
-            write_bridge(tmp_path / name, saved)
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+    (tmp_path / "file").touch()
+    for name in ("file/a.safetensors", "folder.safetensors"):
+        with pytest.raises(UserError, match=r"cannot write .*choose another folder"):
+            write_denoiser(tmp_path / name, saved)
+    assert {path.name for path in tmp_path.iterdir()} == {"folder.safetensors", "file"}
 
 
 def run(*arguments):
@@ -217,7 +220,7 @@ def run(*arguments):
 
 
 def test_command_imports_and_refuses_in_one_line(tmp_path):
-    network = build_denoiser(bridge_config("adm_tiny", "vp")).network
+    network = build_denoiser(published_config("adm_tiny", "vp")).network
     torch.save(as_ddbm(network.state_dict()), tmp_path / "a.pt")
     options = ["--network", "adm_tiny", "--schedule", "vp", "-o", tmp_path / "a.safetensors"]
     done = run("import", tmp_path / "a.pt", *options)

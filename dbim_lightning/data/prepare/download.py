@@ -19,8 +19,8 @@ from rich.progress import (
 )
 from rich.progress import open as open_with_progress
 
-from dbim_lightning.data.prepare.writing import one_line_write_errors
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import writing
 
 TIMEOUTS = (20, 60)  # seconds to connect, and to wait for bytes
 TRIES = 5  # in a row that bring nothing
@@ -56,7 +56,7 @@ def fetch(
     path = (given or {}).get(archive.name)
     if path is None:
         path = folder / archive.name
-        with one_line_write_errors(path):
+        with writing(path):
             _download(_address(archive, urls), path)
     if archive.md5:
         check_md5(path, archive.md5)

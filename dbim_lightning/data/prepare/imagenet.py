@@ -11,8 +11,8 @@ from scipy.io import loadmat
 from dbim_lightning.data.images import image_files
 from dbim_lightning.data.prepare.download import check_md5
 from dbim_lightning.data.prepare.unpack import is_unpacked, unfinished, unpack
-from dbim_lightning.data.prepare.writing import one_line_write_errors
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import write_whole
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 MD5 = {
@@ -55,10 +55,7 @@ def make(folder: Path, given: Mapping[str, Path]) -> dict[str, int]:
         if not all(counts.values()):
             missing = " and ".join(split for split, count in counts.items() if not count)
             raise UserError(f"no {missing} images in {folder} yet: {WHERE}")
-        with one_line_write_errors(whole):
-            part = whole.with_suffix(".part")
-            part.write_text(json.dumps(counts))
-            part.replace(whole)
+        write_whole(whole, json.dumps(counts))
     return json.loads(whole.read_text())
 
 

@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 from dbim_lightning.data.packed import PackedPairs, pack
 from dbim_lightning.data.prepare.download import Archive, fetch
 from dbim_lightning.data.prepare.unpack import is_unpacked, unpack
-from dbim_lightning.data.prepare.writing import one_line_write_errors
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import writing
 
 SPLITS = {"train": "train", "val": "test"}  # what archives call them -> what we call them
 
@@ -79,5 +79,5 @@ def _bring(
                 unpack(path, unpacked, recipe.place)
     for name in recipe.lists:
         if name in given:
-            with one_line_write_errors(unpacked / name):
+            with writing(unpacked / name):
                 copyfile(given[name], unpacked / name)

@@ -15,8 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 from rich.progress import open as open_with_progress
 
-from dbim_lightning.data.prepare.writing import one_line_write_errors
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import whole, writing
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, BadGzipFile, zlib.error, LZMAError, EOFError)
 CHUNK = 1 << 20
@@ -46,7 +46,7 @@ def unpack(archive: Path, folder: Path, place: Callable[[str], str | None]) -> N
     """
     if is_unpacked(archive.name, folder):
         return
-    with one_line_write_errors(folder), _one_line_read_errors(archive):
+    with writing(folder), _one_line_read_errors(archive):
         folder.mkdir(parents=True, exist_ok=True)
         begun = folder / f".{archive.name}{BEGUN}"
         begun.touch()
@@ -130,8 +130,5 @@ def _require_harmless(member: Member, archive: Path) -> None:
 def _write(member: Member, target: Path) -> None:
     if target.is_file() and target.stat().st_size == member.size:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    with member.open() as source, part.open("wb") as file:
+    with member.open() as source, whole(target) as beside, beside.open("wb") as file:
         shutil.copyfileobj(source, file, CHUNK)
-    part.replace(target)

@@ -2,8 +2,8 @@ from itertools import islice
 
 import pytest
 
-from dbim_lightning.data.stream import ShuffledStream
 from dbim_lightning.errors import UserError
+from dbim_lightning.training.stream import ShuffledStream
 
 
 def first(n, *args, **options):

@@ -4,8 +4,9 @@ import torch
 from lightning import LightningModule, Trainer
 from torch.utils.data import Dataset
 
-from dbim_lightning.data import Pair, PairDataModule
-from dbim_lightning.data.datamodule import RandomFlip
+from dbim_lightning.data import Pair
+from dbim_lightning.training import PairDataModule
+from dbim_lightning.training.datamodule import RandomFlip
 
 
 class Ramps(Dataset):

@@ -6,9 +6,8 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from dbim_lightning.data.pair import Pair
-from dbim_lightning.data.stream import ShuffledStream
-from dbim_lightning.data.subset import spread
+from dbim_lightning.data import Pair, spread
+from dbim_lightning.training.stream import ShuffledStream
 
 _SPLITS_OF_STAGE = {
     "fit": ("train", "validation"),

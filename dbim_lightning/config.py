@@ -1,0 +1,221 @@
+"""The one room with Hydra: composing configurations, checking them, making what they name."""
+
+import difflib
+import inspect
+import re
+import sys
+import textwrap
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import hydra
+import hydra.utils
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, ValidationError
+
+from dbim_lightning.errors import UserError
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+class ConfigurationError(UserError):
+    """What a configuration names cannot be made, in any process that has the configuration."""
+
+
+@dataclass
+class EvaluateValues:
+    """Types of the plain values in evaluate.yaml."""
+
+    nfe: int
+    seed: int
+    batch_size: int
+    num_images: int | None
+    keep_samples: bool | None
+    checkpoint: str | None
+    weights: str | None
+    samples: str | None
+    save_images: str | None
+    device: str | None
+    runs: str
+    folder: str
+
+
+@dataclass
+class EvaluationValues:
+    """Types of the plain values under `evaluation` in train.yaml."""
+
+    every_n_steps: int | None
+    nfe: list[int]
+    num_images: int
+    best: str | None
+
+
+def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration conf/NAME.yaml with group=choice and key=value words on top.
+
+    Raises:
+        UserError: a group, choice or key that does not exist.
+    """
+    with one_line_hydra_errors(name, overrides):
+        return _composed(name, overrides)
+
+
+def parse_command(parser: ArgumentParser) -> tuple[Namespace, DictConfig]:
+    """The options of a command, and the training configuration that its other words describe.
+
+    Raises:
+        UserError: a configuration that does not exist or lacks something.
+    """
+    parser.add_argument("dataset", help="dataset=NAME, then dataset.key=value as for train.py")
+    options, rest = parser.parse_known_args()
+    words = [options.dataset, *rest]
+    check_overrides("train", words)
+    cfg = compose("train", words)
+    require_complete(cfg)
+    return options, cfg
+
+
+def instantiate(node: DictConfig, **options: Any) -> Any:
+    """What a configuration names by `_target_`, with more options.
+
+    Raises:
+        ConfigurationError: from what is made, or since it cannot be made.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **options)
+    except HydraException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        raise ConfigurationError(_one_line(cause or error)) from error
+
+
+def make_sampler(node: DictConfig, nfe: int) -> Any:
+    """The sampler of a configuration, by those settings that it has: a sweep over several samplers
+    may name those of one."""
+    known = inspect.signature(_located(node)).parameters
+    own = {key: value for key, value in node.items() if key in known and value is not None}
+    return instantiate(OmegaConf.create({"_target_": node["_target_"], **own}), nfe=nfe)
+
+
+def typed(cfg: DictConfig, types: type) -> DictConfig:
+    """The configuration with the fields of a dataclass converted to their types.
+
+    Raises:
+        UserError: a value that cannot be converted.
+    """
+    names = [field.name for field in fields(types)]
+    try:
+        values = OmegaConf.merge(OmegaConf.structured(types), OmegaConf.masked_copy(cfg, names))
+    except ValidationError as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    return OmegaConf.merge(cfg, OmegaConf.to_container(values))
+
+
+def require_complete(cfg: DictConfig) -> None:
+    """Refuses a configuration with values that somebody has to give."""
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise UserError("give " + " ".join(f"{key}=..." for key in missing))
+
+
+def check_overrides(name: str, overrides: Sequence[str]) -> None:
+    """Refuses words of the command line that Hydra lets pass.
+
+    Args:
+        name: of the configuration in conf.
+        overrides: all words.
+
+    Raises:
+        UserError: +key=value for a key that neither the configuration nor its classes have, or
+            the choice of a group as if it were a key.
+    """
+    for word in overrides:
+        key, _, value = word.lstrip("+").partition("=")
+        group = key.replace(".", "/")
+        if group != key and (CONF / group).is_dir() and not value.startswith("{"):
+            raise UserError(f"{word}: conf/{group} has the choices, write {group}={value}")
+        if word.startswith("+") and not _is_group(key):
+            known = known_keys(name, overrides)
+            if key not in known:
+                raise UserError(_unknown(key, known))
+
+
+def known_keys(name: str, overrides: Sequence[str]) -> set[str]:
+    """Every key that a configuration has or that the classes which it names would take."""
+    groups = [word.partition(",")[0] for word in overrides if _is_group(word.partition("=")[0])]
+    known: set[str] = set()
+
+    def collect(node: dict, prefix: str) -> None:
+        if "_target_" in node:
+            known.update(prefix + key for key in inspect.signature(_located(node)).parameters)
+        for key, value in node.items():
+            known.add(prefix + key)
+            if isinstance(value, dict):
+                collect(value, f"{prefix}{key}.")
+
+    collect(OmegaConf.to_container(_composed(name, groups)), "")
+    return known
+
+
+@contextmanager
+def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> Iterator[None]:
+    """Turns Hydra's errors into a `UserError`; of an unknown key it names the nearest known ones.
+
+    Args:
+        name: of the configuration in conf.
+        overrides: of it; None takes those of the command line.
+    """
+    try:
+        yield
+    except HydraException as error:
+        words = sys.argv[1:] if overrides is None else overrides
+        unknown = re.match(r"Could not override '([^']+)'", str(error))
+        if unknown and not unknown[1].startswith("hydra."):
+            known = known_keys(name, [word for word in words if not word.startswith("-")])
+            raise UserError(_unknown(unknown[1], known)) from error
+        raise UserError(_one_line(error)) from error
+
+
+def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(name, list(overrides))
+
+
+def _is_group(key: str) -> bool:
+    return "@" in key or (CONF / key.lstrip("+")).is_dir()
+
+
+def _located(node: DictConfig | dict) -> Any:
+    found = locate(node["_target_"])
+    if found is None:
+        raise UserError(f"{node['_target_']} cannot be imported: install or correct it")
+    return found
+
+
+def _unknown(key: str, known: set[str]) -> str:
+    """The nearest are alike as a whole, or have the same last part, or are alike in some way."""
+    last = key.rpartition(".")[2]
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.7)
+    near += sorted(other for other in known if other.rpartition(".")[2] == last)
+    near = near or difflib.get_close_matches(key, known, n=3, cutoff=0.4)
+    hint = f"the nearest are {', '.join(list(dict.fromkeys(near))[:4])}" if near else "see --help"
+    return f"there is no key {key}: {hint}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _annotated(name: str) -> str:
+    """The keys of conf/NAME.yaml with their comments, for --help."""
+    text = (CONF / f"{name}.yaml").read_text()
+    _, _, keys = text[: text.index("\nhydra:")].partition("\n\n")
+    return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
+
+
+OmegaConf.register_new_resolver("annotated", _annotated, replace=True)

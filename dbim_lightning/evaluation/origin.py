@@ -1,0 +1,38 @@
+"""Where a result comes from: device, files and versions."""
+
+import hashlib
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from dbim_lightning.errors import UserError
+
+LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
+
+
+def device_named(name: str | None) -> torch.device:
+    """A device that can be used; None takes the best there is.
+
+    Raises:
+        UserError: no such device here.
+    """
+    try:
+        device = torch.device(name or torch.accelerator.current_accelerator(True) or "cpu")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={name} cannot be used ({reason}): cuda, mps or cpu") from error
+    return device
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that numbers depend on, and of Python."""
+    return {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+
+
+def short_sha256(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's hash."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

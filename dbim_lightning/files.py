@@ -1,0 +1,47 @@
+"""Files that are there whole or not at all, and one error where they cannot be written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from dbim_lightning.errors import UserError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an `OSError`, such as a full disk or no permission, into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not the system's, but that of a damaged archive, say
+            raise
+        raise UserError(
+            f"cannot write {path} ({error.strerror}): make room or choose another folder, "
+            "and run the same command again, which goes on from here"
+        ) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path` to write to, and renames it once the block is done.
+
+    The folder is made. Several processes may write the same file; a block that fails leaves none.
+
+    Raises:
+        UserError: the folder cannot be made or written, or the disk is full.
+    """
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Writes bytes, or text in UTF-8, as `whole` does."""
+    with whole(path) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,0 +1,6 @@
+"""What a training step minimises."""
+
+from dbim_lightning.objectives.bridge import BridgeMatching
+from dbim_lightning.objectives.objective import Objective
+
+__all__ = ["BridgeMatching", "Objective"]
