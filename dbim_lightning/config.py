@@ -15,6 +15,7 @@ from typing import Any
 
 import hydra
 import hydra.utils
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, ValidationError
 
@@ -182,6 +183,14 @@ def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> 
 
 
 def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Also with the choices in the folder that --config-dir names on the command line."""
+    if GlobalHydra.instance().is_initialized():  # in a job of hydra.main
+        return hydra.compose(name, list(overrides))
+    flags = ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--config-dir", "-cd", type=Path)
+    folder = flags.parse_known_args()[0].config_dir
+    if folder is not None:
+        overrides = [f"hydra.searchpath=[file://{folder.absolute()}]", *overrides]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(name, list(overrides))
 
@@ -211,6 +220,26 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def _groups(name: str) -> str:
+    """The groups that conf/NAME.yaml composes, and those that their choices do, for --help."""
+    groups = _groups_in(CONF / f"{name}.yaml")
+    for group in groups:  # which grows on the way
+        for path in sorted((CONF / group).glob("*.yaml")):
+            for key in _groups_in(path):
+                inner = key[1:] if key.startswith("/") else f"{group}/{key}"
+                groups += [inner] if inner not in groups else []
+    lines = []
+    for group in groups:
+        choices = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        lines.append(f"  {group}: {', '.join(choices)}")
+    return "\n".join(lines)
+
+
+def _groups_in(path: Path) -> list[str]:
+    defaults = OmegaConf.to_container(OmegaConf.load(path)).get("defaults", [])
+    return [next(iter(part)).partition("@")[0] for part in defaults if isinstance(part, dict)]
+
+
 def _annotated(name: str) -> str:
     """The keys of conf/NAME.yaml with their comments, for --help."""
     text = (CONF / f"{name}.yaml").read_text()
@@ -218,4 +247,5 @@ def _annotated(name: str) -> str:
     return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
 
 
+OmegaConf.register_new_resolver("groups", _groups, replace=True)
 OmegaConf.register_new_resolver("annotated", _annotated, replace=True)

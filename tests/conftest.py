@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from commands import TINY, run
+from filelock import FileLock
 
 from dbim_lightning.data import OpenMoji
 
@@ -13,10 +14,18 @@ os.environ["WANDB_MODE"] = "disabled"
 
 
 @pytest.fixture(scope="session")
-def openmoji_root() -> Path:
+def shared(tmp_path_factory) -> Path:
+    """A folder that the workers of pytest-xdist have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def openmoji_root(shared) -> Path:
     """Where the 32 px cache of OpenMoji lies; drawn on first use."""
     root = Path(__file__).parents[1] / "data" / "openmoji"
-    OpenMoji("test", root=root)
+    with FileLock(shared / "openmoji.lock"):
+        OpenMoji("test", root=root)
     return root
 
 
@@ -26,11 +35,13 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, openmoji_root):
+def trained(shared, openmoji_root):
     """The folder of a short run, the only one beside which there is no other."""
-    folder = tmp_path_factory.mktemp("trained") / "first"
+    folder = shared / "trained" / "first"
     options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={folder}"]
-    run("train.py", "trainer.max_steps=6", *options)
+    with FileLock(shared / "trained.lock"):
+        if not folder.exists():
+            run("train.py", "trainer.max_steps=6", *options)
     return folder
 
 

@@ -133,20 +133,22 @@ def test_ctrl_c_leaves_resumable_checkpoint_and_says_how(runs, openmoji_root):
     assert resumed["global_step"] == step + 1
 
 
-def test_help_explains_groups_and_keys():
-    printed = run("train.py", "--help")
-    for group in ("dataset", "network"):
-        choices = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
-        assert f"{group}: {', '.join(choices)}" in printed
-    assert "trainer.max_steps" in printed
-    printed = run("evaluate.py", "--help")
-    for group in ("sampler", "sampler/grid", "metrics"):
-        for choice in (ROOT / "conf" / group).glob("*.yaml"):
-            line = next(
-                line for line in printed.splitlines() if line.strip().startswith(group + "=")
-            )
-            assert choice.stem in line
-    assert "nfe=20" in printed
+@pytest.mark.parametrize(
+    ("script", "others"),
+    [
+        ("train", set()),
+        ("evaluate", {"network", "objective", "preconditioning", "schedule", "training"}),
+    ],
+)
+def test_help_shows_every_group_and_key_of_the_configuration(script, others):
+    lines = run(f"{script}.py", "--help").splitlines()
+    for folder in (path for path in (ROOT / "conf").iterdir() if path.is_dir()):
+        choices = sorted(path.stem for path in folder.glob("*.yaml"))
+        shown = f"  {folder.name}: {', '.join(choices)}" in lines
+        assert shown == (folder.name not in others), folder
+    for key in OmegaConf.load(ROOT / "conf" / f"{script}.yaml"):
+        if key not in ("defaults", "hydra"):
+            assert any(line.startswith(f"  {key}: ") or line == f"  {key}:" for line in lines), key
 
 
 @pytest.mark.parametrize(
@@ -162,6 +164,11 @@ def test_help_explains_groups_and_keys():
         ("evaluate.py seed=abc", "seed: Value 'abc'"),
         ("evaluate.py samples=x dataset=openmoji device=quick", "device=quick cannot be used"),
         ("evaluate.py nfe=ten", "nfe: Value 'ten'"),
+        ("evaluate.py nfo=5", "there is no key nfo: the nearest are nfe"),
+        ("evaluate.py +eta=1", "there is no key eta: the nearest are sampler.eta"),
+        ("train.py trainer.max_step=5", "trainer.max_step: the nearest are trainer.max_steps"),
+        ("train.py +max_steps=5", "nearest are trainer.max_steps, training.max_steps"),
+        ("train.py objective.times=lambda", "write objective/times=lambda"),
         ("train.py evaluation.best=eval/dbim_nfe5/mse", "needs evaluation.every_n_steps"),
         ("evaluate.py sampler=nope", "Could not find 'sampler/nope'"),
         ("train.py network=nope", "Could not find 'network/nope'"),

@@ -59,7 +59,7 @@ def test_nfe_that_a_sampler_cannot_meet_is_said_in_log_and_row(trained, runs):
     assert printed.count("nfe=7: ") == 1
     row = json.loads((out / "results.json").read_text())
     assert (row["sampler"], row["nfe"], row["nfe_counted"]) == ("ddbm", 7, 8)
-    assert (row["churn_step_ratio"], row["grid"]) == (0.33, "power rho=7.0")
+    assert (row["churn_step_ratio"], row["grid"]) == (0.33, "karras rho=7.0")
     assert "NFE counted" in printed
 
 

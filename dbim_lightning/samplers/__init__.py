@@ -2,7 +2,14 @@
 
 from dbim_lightning.samplers.dbim import DBIM
 from dbim_lightning.samplers.ddbm import DDBM
-from dbim_lightning.samplers.grids import Grid, Karras, Listed, Uniform, UniformLambda
+from dbim_lightning.samplers.grids import (
+    Grid,
+    Karras,
+    Listed,
+    Uniform,
+    UniformLambda,
+    falling_times,
+)
 from dbim_lightning.samplers.noise import ImageNoise
 from dbim_lightning.samplers.sampler import (
     Denoise,
@@ -29,5 +36,6 @@ __all__ = [
     "Uniform",
     "UniformLambda",
     "draw",
+    "falling_times",
     "identity",
 ]

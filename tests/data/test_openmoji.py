@@ -141,5 +141,5 @@ def test_errors(tmp_path):
             OpenMoji("test", image_size=size)
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(UserError, match="choose another root"):
+    with pytest.raises(UserError, match=r"cannot write .*choose another folder"):
         OpenMoji("test", root=file)

@@ -1,0 +1,57 @@
+"""What docs/design.md tells a reader to add works as it stands there."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from commands import ROOT, TINY, run
+
+DESIGN = (ROOT / "docs" / "design.md").read_text()
+SHORT = [*TINY, "trainer.max_steps=2", "trainer.val_check_interval=2"]
+
+
+def files() -> dict[str, str]:
+    """Path -> content of every file in the text: a code block, with its name before it."""
+    found = re.findall(r"`([\w./]+\.(?:py|yaml))`[^`\n]*\n\n```\w+\n(.*?)```", DESIGN, re.DOTALL)
+    return dict(found)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    for name, content in files().items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    return tmp_path
+
+
+def test_every_file_is_a_screen_at_most():
+    lengths = {name: len(content.splitlines()) for name, content in files().items()}
+    assert len(lengths) == 8
+    assert max(lengths.values()) < 40
+
+
+def test_a_sampler_of_another_paper(folder, trained):
+    options = [f"runs={trained.parent}", "nfe=5", "num_images=4", "metrics=paired"]
+    options += ["sampler=euler_sde", "sampler.eta=0.5", f"hydra.run.dir={folder / 'run'}"]
+    run("evaluate.py", f"--config-dir={folder / 'conf'}", *options)
+    row = json.loads((folder / "run" / "results.json").read_text())
+    assert (row["sampler"], row["eta"], row["grid"]) == ("eulersde", 0.5, "uniform")
+    assert row["nfe"] == row["nfe_counted"] == 5
+
+
+def test_an_objective_a_dataset_and_a_schedule(folder):
+    choices = ["objective=pseudo_huber", "dataset=discs", "schedule=geometric"]
+    choices += [
+        "objective/times=lambda",
+        "dataset.image_size=16",
+        f"hydra.run.dir={folder / 'run'}",
+    ]
+    run("train.py", f"--config-dir={folder / 'conf'}", *choices, *SHORT)
+    options = [f"runs={folder}", "nfe=2", "num_images=4", "metrics=paired"]
+    run("evaluate.py", *options, f"hydra.run.dir={folder / 'evaluation'}")
+    row = json.loads((folder / "evaluation" / "results.json").read_text())
+    assert row["dataset"] == "Discs image_size=16"

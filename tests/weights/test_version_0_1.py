@@ -1,0 +1,52 @@
+"""Files of version 0.1 are read, evaluated, exported and resumed as they were then.
+
+tests/version_0_1 holds a checkpoint of four steps of a small network, its export as a weights file,
+and the result row of `evaluate.py checkpoint=… nfe=5 num_images=6 metrics=paired` at that time.
+"""
+
+import json
+
+import pytest
+import torch
+from commands import ROOT, logged, run
+
+import dbim_lightning
+from dbim_lightning.bridge import DDBMPreconditioning, VPSchedule
+from dbim_lightning.weights import read_denoiser
+
+FOLDER = ROOT / "tests" / "version_0_1"
+CHECKPOINT, WEIGHTS = FOLDER / "last.ckpt", FOLDER / "bridge.safetensors"
+
+
+@pytest.mark.parametrize("path", [CHECKPOINT, WEIGHTS], ids=lambda path: path.name)
+def test_it_loads(path):
+    denoiser = dbim_lightning.load(path)
+    saved = torch.load(CHECKPOINT, weights_only=True)["state_dict"]
+    for key, value in denoiser.state_dict().items():
+        assert torch.equal(value, saved[f"denoiser.{key}"])
+    assert isinstance(denoiser.schedule, VPSchedule)
+    assert denoiser.preconditioning == DDBMPreconditioning(0.61, 0.48, 0.24)
+    assert read_denoiser(path).config["sampler"]["grid"]["_target_"].endswith("Karras")
+
+
+@pytest.mark.parametrize("word", [f"checkpoint={CHECKPOINT}", f"weights={WEIGHTS}"])
+def test_it_evaluates_to_the_same_numbers(word, openmoji_root, tmp_path):
+    options = ["nfe=5", "num_images=6", "metrics=paired", f"hydra.run.dir={tmp_path}"]
+    run("evaluate.py", word, *options)
+    row = json.loads((tmp_path / "results.json").read_text())
+    then = json.loads((FOLDER / "results.json").read_text())
+    for metric in ("mse", "psnr", "ssim"):
+        assert row[metric] == pytest.approx(then[metric], rel=1e-5)
+    for name in ("sampler", "eta", "order", "grid", "clip_denoised", "nfe", "dataset"):
+        assert row[name] == then[name]
+
+
+def test_it_resumes(openmoji_root, tmp_path):
+    options = [f"dataset.root={openmoji_root}", f"hydra.run.dir={tmp_path}"]
+    run("train.py", f"resume={CHECKPOINT}", "trainer.max_steps=6", *options)
+    assert logged(tmp_path, "train/loss").keys() == {5}
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 6
+    config = checkpoint["dbim_lightning_config"]
+    assert config["denoiser"]["network"] == config["network"]
+    assert config["objective"]["_target_"] == "dbim_lightning.objectives.BridgeMatching"
