@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dbim_lightning.data.datamodule import RandomFlip
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from dbim_lightning.data import PackedPairs, PairedFolder
 from dbim_lightning.data.packed import pack
+from dbim_lightning.training.datamodule import RandomFlip
 from dbim_lightning.training.stream import ShuffledStream
 
 STRIPS, BATCH, SECONDS = 1000, 64, 8.0

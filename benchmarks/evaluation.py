@@ -7,19 +7,17 @@ runs the metrics of metrics=offline over them; both in blocks of 64, in turns.
 import os
 import platform
 import time
-from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from benchmarks.presets import preset
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.config import CONF, instantiate
 from dbim_lightning.evaluation.generate import Generation
 from dbim_lightning.evaluation.reference import make_reference
 from dbim_lightning.samplers import DBIM
 
-CONF = Path(__file__).parents[1] / "conf"
 IMAGES, SIZE, NFE = 256, 32, 10
 
 
@@ -28,7 +26,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads")
     x = torch.rand(IMAGES, 2, 3, SIZE, SIZE) * 2 - 1
     data = [{"x_0": x[i, 0], "x_T": x[i, 1], "index": i, "name": str(i)} for i in range(IMAGES)]
-    protocol = instantiate(OmegaConf.load(CONF / "metrics/offline.yaml"), _convert_="all")
+    protocol = instantiate(OmegaConf.load(CONF / "metrics/offline.yaml"))
     targets = (((x[:, 0] + 1) * 127.5).round().to(torch.uint8)).split(64)
     references = [make_reference(targets, IMAGES, net, "cpu") for net in protocol.features]
     metrics = protocol.metrics(references, IMAGES, torch.device("cpu"))

@@ -1,12 +1,11 @@
 """The networks of conf/, as the benchmarks use them."""
 
-from pathlib import Path
-
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-NETWORKS = Path(__file__).parents[1] / "conf" / "network"
+from dbim_lightning.config import CONF, instantiate
+
+NETWORKS = CONF / "network"
 
 
 def preset(name: str) -> nn.Module:

@@ -1,6 +1,6 @@
 """Samplers: x_T and noise in, x_0 out, with torch alone."""
 
-from dbim_lightning.samplers.dbim import DBIM
+from dbim_lightning.samplers.dbim import DBIM, boot
 from dbim_lightning.samplers.ddbm import DDBM
 from dbim_lightning.samplers.grids import (
     Grid,
@@ -35,6 +35,7 @@ __all__ = [
     "State",
     "Uniform",
     "UniformLambda",
+    "boot",
     "draw",
     "falling_times",
     "identity",

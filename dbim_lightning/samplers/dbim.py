@@ -64,10 +64,8 @@ class DBIM(Sampler):
                 f"nfe={self.nfe} with {self.grid}: two times fall on one index of the "
                 f"{type(schedule).__name__}: use fewer NFE, or the uniform grid"
             )
-        eps = noise(x_T)
-        x_0_hat = denoise(x_T, schedule.T)
-        x = schedule.q_sample(x_0_hat, x_T, times[0], eps)
-        yield State(times[0], x, x_0_hat)
+        t, x, x_0_hat = boot(denoise, schedule, x_T, noise, times[0])
+        yield State(t, x, x_0_hat)
         h = schedule.lambda_(times).diff().tolist()
         estimates: list[Tensor] = []
         for n, (s, t) in enumerate(pairwise(times)):
@@ -80,6 +78,12 @@ class DBIM(Sampler):
             else:
                 x = multistep(step, x, estimates, x_T, h[n::-1])
             yield State(t, x, x_0_hat)
+
+
+def boot(denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise, t: Tensor) -> State:
+    """From x_T at t_max to the state at t < t_max, with the booting noise in it (DBIM, sec. 3)."""
+    eps, x_0_hat = noise(x_T), denoise(x_T, schedule.T)
+    return State(t, schedule.q_sample(x_0_hat, x_T, t, eps), x_0_hat)
 
 
 def multistep(
