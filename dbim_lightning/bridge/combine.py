@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -10,18 +11,20 @@ def like(coefficient: Tensor, x: Tensor) -> Tensor:
     return coefficient.to(x.dtype).to(x.device, non_blocking=True).view(-1, 1, 1, 1)
 
 
-def combine(coefficients: Sequence[Tensor], images: Sequence[Tensor]) -> Tensor:
-    """The sum of coefficient times image, as a new tensor.
+def combine(
+    coefficients: Sequence[Tensor | float], images: Sequence[Tensor], out: Tensor | None = None
+) -> Tensor:
+    """The sum of coefficient times image.
 
     Args:
-        coefficients: float64 on the CPU, scalars or (B,).
+        coefficients: numbers, or float64 on the CPU, scalars or (B,).
         images: one (B, C, H, W) for each; the result has their dtype and device.
+        out: for scalars: where to write, the first of the images or none; else a new tensor.
     """
-    if any(coefficient.ndim or coefficient.requires_grad for coefficient in coefficients):
+    if any(isinstance(c, Tensor) and (c.ndim or c.requires_grad) for c in coefficients):
         products = [like(c, x) * x for c, x in zip(coefficients, images, strict=True)]
         return sum(products[1:], start=products[0])
-    (number, *numbers), (x, *others) = [c.item() for c in coefficients], images
-    total = x * number
-    for number, x in zip(numbers, others, strict=True):
-        total.add_(x, alpha=number)  # into the new tensor: benchmarks/sampler_overhead.py
+    total = torch.mul(images[0], float(coefficients[0]), out=out)
+    for coefficient, x in zip(coefficients[1:], images[1:], strict=True):
+        total.add_(x, alpha=float(coefficient))
     return total

@@ -9,6 +9,7 @@ Times are float64 tensors of any shape, on the CPU; so are all coefficients.
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -57,20 +58,30 @@ class Schedule(ABC):
         """The end time as a float64 scalar."""
         return torch.tensor(self.t_max, dtype=torch.float64)
 
+    @cached_property
+    def alpha_T(self) -> Tensor:
+        """alpha at the end time."""
+        return self.alpha(self.T)
+
+    @cached_property
+    def rho_T(self) -> Tensor:
+        """rho at the end time."""
+        return self.rho(self.T)
+
     def alpha_bar(self, t: Tensor) -> Tensor:
         """alpha_bar_t = alpha_t / alpha_T."""
-        return self.alpha(t) / self.alpha(self.T)
+        return self.alpha(t) / self.alpha_T
 
     def rho_bar(self, t: Tensor) -> Tensor:
         """rho_bar_t = sqrt(rho_T^2 - rho_t^2)."""
-        return (self.rho(self.T) ** 2 - self.rho(t) ** 2).clamp(min=0).sqrt()
+        return (self.rho_T**2 - self.rho(t) ** 2).clamp(min=0).sqrt()
 
     def coefficients(self, t: Tensor) -> Coefficients:
         """Of the marginal at t.
 
         a = alpha_bar rho^2 / rho_T^2, b = alpha rho_bar^2 / rho_T^2, c = alpha rho_bar rho / rho_T.
         """
-        alpha, rho, rho_bar, rho_T = self.alpha(t), self.rho(t), self.rho_bar(t), self.rho(self.T)
+        alpha, rho, rho_bar, rho_T = self.alpha(t), self.rho(t), self.rho_bar(t), self.rho_T
         return Coefficients(
             a=self.alpha_bar(t) * rho**2 / rho_T**2,
             b=alpha * rho_bar**2 / rho_T**2,
@@ -94,7 +105,7 @@ class Schedule(ABC):
         c' = f c + g^2 (rho_bar^2 - rho^2) / (2 c rho_T^2).
         """
         (a, b, c), f, g2 = self.coefficients(t), self.f(t), self.g2(t)
-        alpha, alpha_T, rho_T = self.alpha(t), self.alpha(self.T), self.rho(self.T)
+        alpha, alpha_T, rho_T = self.alpha(t), self.alpha_T, self.rho_T
         return Coefficients(
             a=f * a + g2 / (alpha * alpha_T * rho_T**2),
             b=f * b - g2 / (alpha * rho_T**2),

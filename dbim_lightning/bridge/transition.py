@@ -3,6 +3,7 @@
 x_t = k x_s + k_0 x_0_hat + k_T x_T + omega eps
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -14,20 +15,29 @@ from dbim_lightning.errors import UserError
 
 
 class Transition(NamedTuple):
-    """The coefficients of a step s -> t, float64 on the CPU, scalars or (B,)."""
+    """The coefficients of a step s -> t: float64 on the CPU, scalars or (B,), or numbers."""
 
-    k: Tensor
-    k_0: Tensor
-    k_T: Tensor
-    omega: Tensor
+    k: Tensor | float
+    k_0: Tensor | float
+    k_T: Tensor | float
+    omega: Tensor | float
 
     def __call__(
-        self, x_s: Tensor, x_0_hat: Tensor, x_T: Tensor, eps: Tensor | None = None
+        self,
+        x_s: Tensor,
+        x_0_hat: Tensor,
+        x_T: Tensor,
+        eps: Tensor | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """The state x_t, a new tensor (B, C, H, W); without eps no noise is added."""
+        """The state x_t (B, C, H, W), a new tensor, or in `out`; without eps no noise is added."""
         if eps is None:
-            return combine(self[:3], (x_s, x_0_hat, x_T))
-        return combine(self, (x_s, x_0_hat, x_T, eps))
+            return combine(self[:3], (x_s, x_0_hat, x_T), out)
+        return combine(self, (x_s, x_0_hat, x_T, eps), out)
+
+    def each(self) -> "Iterator[Transition]":
+        """The transitions of (B,) times one by one, in numbers."""
+        return map(Transition, *(coefficient.tolist() for coefficient in self))
 
 
 def dbim_transition(schedule: Schedule, s: Tensor, t: Tensor, eta: float = 0.0) -> Transition:

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor
 
 from dbim_lightning.bridge import Schedule, Transition, combine, dbim_transition
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.grids import Grid, Uniform, falling_times
-from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State
+from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State, unheld
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,18 @@ class DBIM(Sampler):
         t, x, x_0_hat = boot(denoise, schedule, x_T, noise, times[0])
         yield State(t, x, x_0_hat)
         h = schedule.lambda_(times).diff().tolist()
+        steps = dbim_transition(schedule, times[:-1], times[1:], self.eta)
         estimates: list[Tensor] = []
-        for n, (s, t) in enumerate(pairwise(times)):
-            x_0_hat = denoise(x, s)
-            estimates = [x_0_hat, *estimates][: self.order]
-            step = dbim_transition(schedule, s, t, self.eta)
-            is_last = t == times[-1]
+        for n, (s, t, step) in enumerate(zip(times, times[1:], steps.each(), strict=False)):
+            oldest = estimates.pop() if len(estimates) == self.order else None
+            x_0_hat = denoise(x, s, oldest)
+            estimates.insert(0, x_0_hat)
+            is_last = n == self.nfe - 2
             if is_last or len(estimates) == 1:
-                x = step(x, x_0_hat, x_T, None if is_last or self.eta == 0 else noise(x))
+                noiseless = is_last or self.eta == 0
+                x = step(x, x_0_hat, x_T, None if noiseless else noise(x_T), out=unheld(x))
             else:
-                x = multistep(step, x, estimates, x_T, h[n::-1])
+                x = multistep(step, x, estimates, x_T, h[n::-1], out=unheld(x))
             yield State(t, x, x_0_hat)
 
 
@@ -87,7 +88,12 @@ def boot(denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise, t: Ten
 
 
 def multistep(
-    step: Transition, x_s: Tensor, estimates: list[Tensor], x_T: Tensor, h: list[float]
+    step: Transition,
+    x_s: Tensor,
+    estimates: list[Tensor],
+    x_T: Tensor,
+    h: list[float],
+    out: Tensor | None = None,
 ) -> Tensor:
     """The step s -> t at order 2 or 3 (DBIM, high order).
 
@@ -109,4 +115,4 @@ def multistep(
         slope_2 = -(p * h_1 + 2 * q) / (h_1 + h_2) / h_2  # of x_0_hat(u_1) - x_0_hat(u_2)
         weights = [1 + slope_1, slope_2 - slope_1, -slope_2]
     k_0 = [weight * step.k_0 for weight in weights]
-    return combine((step.k, *k_0, step.k_T), (x_s, *estimates, x_T))
+    return combine((step.k, *k_0, step.k_T), (x_s, *estimates, x_T), out)

@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from dbim_lightning.bridge import Schedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.grids import Grid, Karras, falling_times
-from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State
+from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State, unheld
 
 log = logging.getLogger(__name__)
 
@@ -68,23 +67,27 @@ class DDBM(Sampler):
     ) -> Iterator[State]:
         """The states after each part of a step; the last is at 0."""
         times = falling_times(self.grid, schedule, schedule.t_max - 1e-4, self.num_steps - 1)
-        x = x_T
-        for s, t in pairwise([*times, torch.zeros_like(schedule.T)]):
-            s_hat = s + self.churn_step_ratio * (t - s)
+        ends = torch.cat([times[1:], times.new_zeros(1)])
+        middles = times + self.churn_step_ratio * (ends - times)
+        sigmas = ((times - middles) * schedule.g2(times)).sqrt().tolist()
+        sde, ode = drifts(schedule, times, 1.0), drifts(schedule, middles, 0.5)
+        ode_at_end = drifts(schedule, times[1:], 0.5)
+        x, x_0_hat = x_T.clone(), None
+        for n, (s, middle, t) in enumerate(zip(times, middles, ends, strict=True)):
             if self.churn_step_ratio > 0:
-                sigma = ((s - s_hat) * schedule.g2(s)).sqrt()
-                eps, x_0_hat = noise(x), denoise(x, s)
-                slope = drift(schedule, s, 1.0)(x, x_0_hat, x_T)
-                x = x.add(slope, alpha=(s_hat - s).item()).add_(eps, alpha=sigma.item())
-                yield State(s_hat, x, x_0_hat)
-            dt = (t - s_hat).item()
-            x_0_hat = denoise(x, s_hat)
-            slope = drift(schedule, s_hat, 0.5)(x, x_0_hat, x_T)
+                eps, x_0_hat = noise(x_T), denoise(x, s, x_0_hat)
+                slope = sde[n](x, x_0_hat, x_T)
+                x = torch.add(x, slope, alpha=(middle - s).item(), out=unheld(x))
+                x.add_(eps, alpha=sigmas[n])
+                yield State(middle, x, x_0_hat)
+            dt = (t - middle).item()
+            x_0_hat = denoise(x, middle, x_0_hat)
+            slope = ode[n](x, x_0_hat, x_T)
             if t > 0:
                 ahead = x.add(slope, alpha=dt)
-                x_0_hat = denoise(ahead, t)
-                slope = slope.add_(drift(schedule, t, 0.5)(ahead, x_0_hat, x_T)).mul_(0.5)
-            x = x.add(slope, alpha=dt)
+                x_0_hat = denoise(ahead, t, x_0_hat)
+                slope = slope.add_(ode_at_end[n](ahead, x_0_hat, x_T)).mul_(0.5)
+            x = torch.add(x, slope, alpha=dt, out=unheld(x))
             yield State(t, x, x_0_hat)
 
 
@@ -103,8 +106,8 @@ class Drift(NamedTuple):
         return slope.add_(x_T - x, alpha=self.d_T).add_(x, alpha=self.d)
 
 
-def drift(schedule: Schedule, t: Tensor, k: float) -> Drift:
-    """f x - g^2 (k grad log q(x_t | x_T) - grad log p(x_T | x_t)) at t (DDBM, theorem 1).
+def drifts(schedule: Schedule, t: Tensor, k: float) -> list[Drift]:
+    """f x - g^2 (k grad log q(x_t | x_T) - grad log p(x_T | x_t)), at each t (DDBM, theorem 1).
 
     grad log q = -(x - a x_T - b x_0_hat) / c^2; grad log p = -(x - alpha_bar x_T) / (alpha
     rho_bar)^2; k is 1 for the SDE, 1/2 for the ODE.
@@ -113,4 +116,5 @@ def drift(schedule: Schedule, t: Tensor, k: float) -> Drift:
     q = k * g2 / c**2
     p = g2 / (schedule.alpha(t) * schedule.rho_bar(t)) ** 2
     d_0, d_T = -q * b, p * schedule.alpha_bar(t) - q * a
-    return Drift((schedule.f(t) + q - p + d_0 + d_T).item(), d_0.item(), d_T.item())
+    d = schedule.f(t) + q - p + d_0 + d_T
+    return list(map(Drift, d.tolist(), d_0.tolist(), d_T.tolist()))

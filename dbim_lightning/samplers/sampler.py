@@ -15,15 +15,21 @@ from dbim_lightning.samplers.noise import ImageNoise
 Noise = Callable[[Tensor], Tensor]
 """noise(x) -> the next standard normal draw of x's shape, dtype and device."""
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""denoise(x_t, t) -> x_0_hat, clipped, with the known pixels of a mask; t is a float64 scalar."""
+Denoise = Callable[..., Tensor]
+"""denoise(x_t, t) -> x_0_hat, clipped, with the known pixels of a mask; t is a float64 scalar.
+
+A third argument is an estimate that has served: its memory is used again, unless it is held.
+"""
 
 OnStep = Callable[[int, float, Tensor, Tensor], None]
 """on_step(step, t, x_t, x_0_hat), called with each state and the estimate that it was made from."""
 
 
 class State(NamedTuple):
-    """A state on a sampler's way, and the estimate that it was made from."""
+    """A state on a sampler's way, and the estimate that it was made from.
+
+    A sampler may write the next state into the memory of this one, as far as it is `unheld`.
+    """
 
     t: Tensor
     x: Tensor
@@ -45,10 +51,7 @@ class Sampler(ABC):
     def states(
         self, denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise
     ) -> Iterator[State]:
-        """All states that the sampler goes through; the last is the sample.
-
-        Nothing is overwritten: every state is a new tensor.
-        """
+        """All states that the sampler goes through; the last is the sample."""
 
     @torch.no_grad()
     def sample(
@@ -85,18 +88,18 @@ class Sampler(ABC):
         mask = None if mask is None else _mask_like(mask, x_T)
         times, sums = [], []
 
-        def estimate(x: Tensor, t: Tensor) -> Tensor:
-            x_0_hat = denoise(x, t.expand(len(x)), x_T, **cond).to(x.dtype)
+        def estimate(x: Tensor, t: Tensor, spare: Tensor | None = None) -> Tensor:
+            x_0_hat = denoise(x.detach(), t.expand(len(x)), x_T, **cond).to(x.dtype)
             times.append(t)
             sums.append(x_0_hat.sum(dtype=torch.float32))
             if self.clip_denoised:
-                x_0_hat = x_0_hat.clamp(-1, 1)
+                x_0_hat = torch.clamp(x_0_hat, -1, 1, out=unheld(spare))
             return x_0_hat if mask is None else x_T.lerp(x_0_hat, mask)
 
         step = 0
         for state in self.states(estimate, schedule, x_T, noise):
             if on_step:
-                on_step(step, state.t.item(), state.x, state.x_0_hat)
+                on_step(step, state.t.item(), state.x.detach(), state.x_0_hat.detach())
             x, step = state.x, step + 1
             del state  # the next call needs the memory of its estimate
         _check_finite(times, sums)
@@ -115,6 +118,18 @@ def draw(denoiser: BridgeDenoiser, sampler: Sampler, batch: Mapping[str, Any], s
     cond = {name: value.to(denoiser.device) for name, value in conditions(batch).items()}
     noise = ImageNoise(seed, batch["index"].tolist())
     return sampler.sample(denoiser, denoiser.schedule, x_T, noise, mask=mask, **cond)
+
+
+def unheld(x: Tensor | None) -> Tensor | None:
+    """x, as a place to write into, if nobody else holds its memory, by a view or an alias.
+
+    On a CPU new memory costs more than what a step computes (benchmarks/sampler_overhead.py). What
+    a denoiser or `on_step` receives is an alias, so that they may keep it.
+    """
+    if x is None:
+        return None
+    storage = x.untyped_storage()  # which counts itself and x
+    return x if torch._C._storage_Use_Count(storage._cdata) == 2 else None
 
 
 def identity(part: Any) -> Any:

@@ -59,6 +59,42 @@ def test_sources_and_injected_noise_are_left_as_they_were():
     assert torch.equal(eps, before)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=["eta0", "eta0.5", "eta1", "order3", "ddbm"])
+@pytest.mark.parametrize("kept", [lambda x: x, lambda x: x[1:3], lambda x: x.numpy()])
+def test_what_a_denoiser_and_on_step_receive_is_theirs_to_keep(sampler, kept):
+    """The tensor, a view of it, or an array over it: it stays as it was, and so does the sample."""
+    held, copies = [], []
+
+    def keep(x):
+        held.append(kept(x))
+        copies.append(kept(x.clone()))
+
+    def denoise(x, t, x_T):
+        keep(x)
+        return DENOISER(x, t, x_T)
+
+    def on_step(step, t, x, x_0_hat):
+        keep(x)
+        keep(x_0_hat)
+
+    noise = ImageNoise(0, range(7))
+    out = sampler.sample(denoise, SCHEDULE, SOURCES, noise, on_step=on_step)
+    for value, copy in zip(held, copies, strict=True):
+        assert (value == copy).all()
+    assert torch.equal(out, sample(list(range(7)), sampler=sampler))
+
+
+def test_states_are_made_in_the_memory_of_earlier_ones_that_nobody_holds():
+    seen = set()
+
+    def denoise(x, t, x_T):
+        seen.add(x.data_ptr())
+        return x_T
+
+    DBIM(20).sample(denoise, SCHEDULE, SOURCES, ImageNoise(0, range(7)))
+    assert len(seen) == 2  # x_T, and one for all states
+
+
 def test_seed_changes_sample_and_is_reproducible():
     assert torch.equal(sample([1, 2], seed=3), sample([1, 2], seed=3))
     assert (sample([1, 2], seed=3) - sample([1, 2], seed=4)).abs().mean() > 1e-3
