@@ -16,16 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning.config import (
-    ConfigurationError,
-    EvaluateValues,
-    check_overrides,
-    instantiate,
-    make_sampler,
-    one_line_hydra_errors,
-    require_complete,
-    typed,
-)
+from dbim_lightning import config
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import write_whole
 
@@ -51,7 +42,7 @@ def make_evaluator(checkpoint: Path | None, shared: str) -> "Evaluator":
     from dbim_lightning.weights import read_denoiser, restored
 
     cfg = OmegaConf.create(shared)
-    protocol, device = instantiate(cfg.metrics), device_named(cfg.device)
+    protocol, device = config.instantiate(cfg.metrics), device_named(cfg.device)
     denoiser, data, origin = None, cfg.get("dataset"), {"versions": versions()}
     if checkpoint is not None:
         saved = read_denoiser(checkpoint)
@@ -64,7 +55,7 @@ def make_evaluator(checkpoint: Path | None, shared: str) -> "Evaluator":
         )
     origin["dataset"] = OmegaConf.to_container(data, resolve=True)
     numbers, folder = (cfg.num_images, cfg.batch_size), Path(cfg.folder)
-    return Evaluator(denoiser, instantiate(data), protocol, device, *numbers, folder, origin)
+    return Evaluator(denoiser, config.instantiate(data), protocol, device, *numbers, folder, origin)
 
 
 def evaluate(cfg: DictConfig, folder: Path, job: DictConfig) -> dict[str, Any] | None:
@@ -74,7 +65,7 @@ def evaluate(cfg: DictConfig, folder: Path, job: DictConfig) -> dict[str, Any] |
     from dbim_lightning.samplers import identity
     from dbim_lightning.weights import newest_checkpoint
 
-    require_complete(cfg := typed(cfg, EvaluateValues))
+    config.require_complete(cfg := config.typed(cfg, config.EvaluateValues))
     if cfg.save_images not in (None, "png"):
         raise UserError(f"save_images={cfg.save_images}: give png, or leave it out")
     shared = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, SHARED))
@@ -88,7 +79,7 @@ def evaluate(cfg: DictConfig, folder: Path, job: DictConfig) -> dict[str, Any] |
         row |= {"sampler": str(cfg.samples), "nfe": cfg.nfe}
         row |= evaluator.run_given(Path(cfg.samples), png)
     else:
-        sampler = make_sampler(cfg.sampler, cfg.nfe)
+        sampler = config.make_sampler(cfg.sampler, cfg.nfe)
         checkpoint = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
         row = {**describe(identity(sampler)), **row, "checkpoint": str(checkpoint)}
         if (key := json.dumps([identity(sampler), row, shared])) in DONE:
@@ -132,14 +123,14 @@ def main(cfg: DictConfig) -> None:
     from dbim_lightning.evaluation.processes import broadcast, rank_and_world_size
 
     job = HydraConfig.get()
-    check_overrides("evaluate", list(job.overrides.task))
+    config.check_overrides("evaluate", list(job.overrides.task))
     folder = Path(broadcast(os.path.relpath(job.runtime.output_dir)))
     rank, world_size = rank_and_world_size()
     try:
         row = evaluate(cfg, folder, job)
     except UserError as error:
-        amid = world_size > 1 and not isinstance(error, ConfigurationError)  # as others may be
-        if job.mode == RunMode.RUN or amid:
+        others_go_on = world_size > 1 and not isinstance(error, config.ConfigurationError)
+        if job.mode == RunMode.RUN or others_go_on:
             raise SystemExit(f"error: {error}") from None
         return print(f"skipped: {error}")
     if job.mode == RunMode.RUN and rank == 0:
@@ -148,5 +139,5 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    with one_line_errors(OSError), one_line_hydra_errors("evaluate"):
+    with one_line_errors(OSError), config.one_line_hydra_errors("evaluate"):
         main()

@@ -13,15 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning.config import (
-    EvaluationValues,
-    check_overrides,
-    instantiate,
-    make_sampler,
-    one_line_hydra_errors,
-    require_complete,
-    typed,
-)
+from dbim_lightning import config
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import write_whole
 from dbim_lightning.training import (
@@ -40,9 +32,9 @@ print_once = rank_zero_only(print)
 def make_module(cfg: DictConfig) -> BridgeModule:
     """The denoiser that the configuration describes, with its training settings."""
     return BridgeModule(
-        instantiate(cfg.denoiser),
-        instantiate(cfg.objective),
-        instantiate(cfg.training.optimizer),
+        config.instantiate(cfg.denoiser),
+        config.instantiate(cfg.objective),
+        config.instantiate(cfg.training.optimizer),
         cfg.training.warmup_steps,
         cfg.training.cooldown_steps,
         OmegaConf.to_container(cfg, resolve=True),
@@ -52,16 +44,16 @@ def make_module(cfg: DictConfig) -> BridgeModule:
 
 def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
     """The callback that the configuration describes under `evaluation`, or none where it is off."""
-    options = typed(cfg.evaluation, EvaluationValues)
+    options = config.typed(cfg.evaluation, config.EvaluationValues)
     if options.every_n_steps is None:
         if options.best is not None:
             raise UserError(f"evaluation.best={options.best} needs evaluation.every_n_steps=N")
         return []
     callback = Evaluations(
         folder,
-        instantiate(cfg.dataset),
-        partial(instantiate, cfg.evaluation.metrics),
-        [make_sampler(cfg.sampler, nfe) for nfe in options.nfe],
+        config.instantiate(cfg.dataset),
+        partial(config.instantiate, cfg.evaluation.metrics),
+        [config.make_sampler(cfg.sampler, nfe) for nfe in options.nfe],
         options.every_n_steps,
         options.num_images,
         options.best,
@@ -71,9 +63,9 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
 
 def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     """A Trainer that writes everything into `folder`."""
-    samplers = [make_sampler(cfg.sampler, nfe) for nfe in cfg.preview.nfe]
+    samplers = [config.make_sampler(cfg.sampler, nfe) for nfe in cfg.preview.nfe]
     precision, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
-    return instantiate(
+    return config.instantiate(
         cfg.trainer,
         precision=best_precision(accelerator) if precision == "auto" else precision,
         default_root_dir=folder,
@@ -83,7 +75,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
             ImagesPerSecond(),
             Previews(folder / "previews", samplers, cfg.preview.num_images),
             *make_evaluations(cfg, folder),
-            instantiate(cfg.training.ema),
+            config.instantiate(cfg.training.ema),
             Checkpoints(folder / "checkpoints", cfg.checkpoint_every_n_steps),
         ],
     )
@@ -92,12 +84,12 @@ def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
 def train(cfg: DictConfig, folder: Path) -> None:
     """Runs one training; training.json marks it as finished."""
     overrides = list(HydraConfig.get().overrides.task)
-    check_overrides("train", overrides)
+    config.check_overrides("train", overrides)
     if cfg.resume:
         cfg = resumed_config(Path(cfg.resume), cfg, overrides)
-    require_complete(cfg)
+    config.require_complete(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    module, data = make_module(cfg), instantiate(cfg.data)
+    module, data = make_module(cfg), config.instantiate(cfg.data)
     if cfg.get("weights") and not cfg.resume:
         schedule = OmegaConf.to_container(cfg.denoiser, resolve=True)["schedule"]
         load_initial(module.denoiser, Path(cfg.weights), schedule)
@@ -123,5 +115,5 @@ if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec).*")
-    with one_line_errors(OSError), one_line_hydra_errors("train"):
+    with one_line_errors(OSError), config.one_line_hydra_errors("train"):
         main()

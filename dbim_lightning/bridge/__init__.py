@@ -17,22 +17,3 @@ from dbim_lightning.bridge.schedules import (
     VPSchedule,
 )
 from dbim_lightning.bridge.transition import Transition, dbim_transition
-
-__all__ = [
-    "BridgeDenoiser",
-    "BrownianSchedule",
-    "Coefficients",
-    "DDBMPreconditioning",
-    "I2SBPreconditioning",
-    "I2SBSchedule",
-    "Preconditioning",
-    "Scalings",
-    "Schedule",
-    "Transition",
-    "VESchedule",
-    "VPSchedule",
-    "combine",
-    "conditions",
-    "dbim_transition",
-    "like",
-]

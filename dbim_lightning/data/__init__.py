@@ -6,12 +6,3 @@ from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.paired_folder import PairedFolder
 from dbim_lightning.data.restoration import Restoration
 from dbim_lightning.data.subset import spread
-
-__all__ = [
-    "OpenMoji",
-    "PackedPairs",
-    "Pair",
-    "PairedFolder",
-    "Restoration",
-    "spread",
-]

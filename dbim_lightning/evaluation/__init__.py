@@ -5,5 +5,3 @@ from dbim_lightning.evaluation.evaluator import Evaluator
 from dbim_lightning.evaluation.features import EfficientNetLite0
 from dbim_lightning.evaluation.inception import Inception
 from dbim_lightning.evaluation.protocol import Protocol
-
-__all__ = ["DINOv2", "EfficientNetLite0", "Evaluator", "Inception", "Protocol"]

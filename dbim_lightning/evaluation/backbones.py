@@ -10,7 +10,7 @@ from torchvision.models import resnet50
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features import FeatureNetwork, check_images
-from dbim_lightning.evaluation.metric import Images, Sums
+from dbim_lightning.evaluation.metric import Images, Means
 from dbim_lightning.evaluation.weights_files import find_weights, reading
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
@@ -82,8 +82,8 @@ def _resnet50(path: Path) -> nn.Module:
     return network
 
 
-class ClassifierAccuracy:
-    """The part of the samples that ResNet-50 gives their own label, top-1.
+class ClassifierAccuracy(Means):
+    """The part of the samples that ResNet-50 gives their own label, top-1, in [0, 1].
 
     The weights are torchvision's IMAGENET1K_V1. As published, the whole image is resized to
     224 px, bicubic without antialiasing, and nothing is cropped.
@@ -95,13 +95,11 @@ class ClassifierAccuracy:
         UserError: if the weights file is missing.
     """
 
-    names = ("accuracy_resnet50",)
-
     def __init__(self, device: torch.device | str = "cpu") -> None:
+        super().__init__(["accuracy_resnet50"])
         path = find_weights("resnet50-0676ba61.pth", "ResNet-50 accuracy")
         self.device = torch.device(device)
         self.network = _resnet50(path).to(self.device)
-        self._sums = {name: torch.zeros((), dtype=torch.float64) for name in ("count", "right")}
 
     @torch.no_grad()
     def update(self, images: Images) -> None:
@@ -116,16 +114,7 @@ class ClassifierAccuracy:
                 "leave that metric out"
             )
         logits = self.network(_normalised(images.samples.to(self.device), antialias=False))
-        self._sums["count"] += len(logits)
-        self._sums["right"] += (logits.argmax(dim=1).cpu() == images.labels).sum()
-
-    def sums(self) -> Sums:
-        """The number of images, and of those that were recognised."""
-        return {name: value.clone() for name, value in self._sums.items()}
-
-    def compute(self, sums: Sums) -> dict[str, float]:
-        """The accuracy, in [0, 1]."""
-        return {self.names[0]: float(sums["right"] / sums["count"])}
+        self.add([logits.argmax(dim=1).cpu() == images.labels])
 
 
 def _normalised(images: Tensor, antialias: bool) -> Tensor:

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features import FeatureNetwork
-from dbim_lightning.evaluation.metric import Sums
+from dbim_lightning.evaluation.metric import Means
 
 
-class Diversity:
+class Diversity(Means):
     """Compares K samples of each source, which were drawn with K different noises.
 
     Two numbers, each a mean over sources: the mean over pairs of samples of the distance
@@ -23,10 +23,9 @@ class Diversity:
     """
 
     def __init__(self, features: FeatureNetwork, device: torch.device | str = "cpu") -> None:
+        super().__init__([f"diversity_{features.name}", "diversity_pixel_std"])
         self.device = torch.device(device)
         self.features = features.to(self.device)
-        self.names = (f"diversity_{features.name}", "diversity_pixel_std")
-        self._sums = {name: torch.zeros((), dtype=torch.float64) for name in ("count", *self.names)}
 
     @torch.no_grad()
     def update(self, samples: list[Tensor]) -> None:
@@ -43,14 +42,4 @@ class Diversity:
         features = [self.features(batch.to(self.device)).cpu().double() for batch in samples]
         distances = [(a - b).norm(dim=1) for a, b in combinations(features, 2)]
         spread = torch.stack([batch.double() / 127.5 for batch in samples]).std(dim=0)
-        self._sums["count"] += len(samples[0])
-        self._sums[self.names[0]] += torch.stack(distances).mean(dim=0).sum()
-        self._sums[self.names[1]] += spread.mean(dim=(1, 2, 3)).sum().cpu()
-
-    def sums(self) -> Sums:
-        """The number of sources, and of both metrics the sum over them."""
-        return {name: value.clone() for name, value in self._sums.items()}
-
-    def compute(self, sums: Sums) -> dict[str, float]:
-        """Means over sources; both are 0 where the noise changes nothing."""
-        return {name: float(sums[name] / sums["count"]) for name in self.names}
+        self.add([torch.stack(distances).mean(dim=0), spread.mean(dim=(1, 2, 3))])

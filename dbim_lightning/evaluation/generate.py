@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ def images_of(block: range, pairs: Pair, samples: Tensor) -> Images:
     return Images(pairs["index"], position, sources, samples, targets, pairs.get("label"))
 
 
+@dataclass(eq=False)
 class Generation:
     """Samples a data set; iterating yields `Images`, a block of 64 at a time, in order of position.
 
@@ -53,23 +55,20 @@ class Generation:
         seconds: spent in sampling alone, so far; of a kept shard, those that it took once.
     """
 
-    def __init__(
-        self,
-        sampler: Sampler,
-        denoiser: BridgeDenoiser,
-        data: Dataset,
-        seed: int,
-        batch_size: int,
-        rank: int = 0,
-        world_size: int = 1,
-        shards: SampleShards | None = None,
-        truncates: bool = False,
-    ):
-        self.sampler, self.denoiser, self.data, self.seed = sampler, denoiser, data, seed
-        self.shards, self.truncates = shards, truncates
-        self.blocks = own_blocks(len(data), rank, world_size)
-        self.blocks_at_once = max(1, batch_size // BLOCK)
-        self.batch_size = min(batch_size, self.blocks_at_once * BLOCK)
+    sampler: Sampler
+    denoiser: BridgeDenoiser
+    data: Dataset
+    seed: int
+    batch_size: int
+    rank: int = 0
+    world_size: int = 1
+    shards: SampleShards | None = None
+    truncates: bool = False
+
+    def __post_init__(self):
+        self.blocks = own_blocks(len(self.data), self.rank, self.world_size)
+        self.blocks_at_once = max(1, self.batch_size // BLOCK)
+        self.batch_size = min(self.batch_size, self.blocks_at_once * BLOCK)
         self.calls, self.seconds = 0, 0.0
 
     def __iter__(self) -> Iterator[Images]:

@@ -1,5 +1,6 @@
 """What every metric is: sums over images, which add up over batches and over processes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,6 +38,28 @@ class Images:
         if network.name not in self._features:
             self._features[network.name] = network(self.samples.to(device)).cpu()
         return self._features[network.name]
+
+
+class Means:
+    """What metrics have in common that are means over images: their sums, and "count"."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = tuple(names)
+        self._sums = {name: torch.zeros((), dtype=torch.float64) for name in ("count", *names)}
+
+    def add(self, values: Sequence[Tensor]) -> None:
+        """Each metric of each image of a batch, (B,), in the order of `names`."""
+        self._sums["count"] += len(values[0])
+        for name, value in zip(self.names, values, strict=True):
+            self._sums[name] += value.cpu().double().sum()
+
+    def sums(self) -> Sums:
+        """The number of images, and of each metric the sum over them."""
+        return {name: value.clone() for name, value in self._sums.items()}
+
+    def compute(self, sums: Sums) -> dict[str, float]:
+        """Means over images."""
+        return {name: float(sums[name] / sums["count"]) for name in self.names}
 
 
 class Metric(Protocol):

@@ -13,7 +13,7 @@ from torchmetrics.functional.image import (
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.metric import Images, Sums
+from dbim_lightning.evaluation.metric import Images, Means
 from dbim_lightning.evaluation.weights_files import find_weights, reading
 
 _SSIM_SIDE = 11
@@ -32,11 +32,11 @@ def _network(lpips: str, path: Path) -> nn.Module:
         return LearnedPerceptualImagePatchSimilarity(lpips).net
 
 
-class PairedMetrics:
+class PairedMetrics(Means):
     """Compares samples with targets on [-1, 1], image by image, by torchmetrics.
 
     Every image has the same weight, so the batch size changes nothing. PSNR is the mean over
-    images of the PSNR of one image.
+    images of the PSNR of one image, infinite where a sample equals its target in every pixel.
 
     Args:
         device: where images are compared.
@@ -57,13 +57,11 @@ class PairedMetrics:
         if lpips is not None and lpips not in _LPIPS:
             raise UserError(f"LPIPS net {lpips!r}: choose one of {', '.join(_LPIPS)}")
         self.device, self.resize = torch.device(device), resize
-        self.names: tuple[str, ...] = ("mse", "psnr", "ssim")
+        super().__init__(["mse", "psnr", "ssim", *([f"lpips_{lpips}"] if lpips else [])])
         self._smallest, self._lpips = _SSIM_SIDE, None
         if lpips is not None:
-            self.names += (f"lpips_{lpips}",)
             file, self._smallest = _LPIPS[lpips]
             self._lpips = _network(lpips, find_weights(file, f"LPIPS {lpips}")).to(self.device)
-        self._sums = {name: torch.zeros((), dtype=torch.float64) for name in ("count", *self.names)}
 
     @torch.no_grad()
     def update(self, images: Images) -> None:
@@ -72,18 +70,7 @@ class PairedMetrics:
         Raises:
             UserError: if the images are too small.
         """
-        values = self._values(self._prepared(images.samples), self._prepared(images.targets))
-        for name, value in zip(self.names, values, strict=True):
-            self._sums[name] += value.cpu().double().sum()
-        self._sums["count"] += len(images.samples)
-
-    def sums(self) -> Sums:
-        """The number of images, and of each metric the sum over them."""
-        return {name: value.clone() for name, value in self._sums.items()}
-
-    def compute(self, sums: Sums) -> dict[str, float]:
-        """Means over images. PSNR is infinite where a sample equals its target in every pixel."""
-        return {name: float(sums[name] / sums["count"]) for name in self.names}
+        self.add(self._values(self._prepared(images.samples), self._prepared(images.targets)))
 
     def _prepared(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> float32 in [-1, 1], resized, on the device."""

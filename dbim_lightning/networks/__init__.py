@@ -1,5 +1,3 @@
 """Networks F(x, c_noise, x_T, **cond)."""
 
 from dbim_lightning.networks.adm import ADMUNet
-
-__all__ = ["ADMUNet"]

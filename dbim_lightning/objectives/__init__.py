@@ -2,5 +2,3 @@
 
 from dbim_lightning.objectives.bridge import BridgeMatching
 from dbim_lightning.objectives.objective import Objective
-
-__all__ = ["BridgeMatching", "Objective"]

@@ -20,23 +20,3 @@ from dbim_lightning.samplers.sampler import (
     draw,
     identity,
 )
-
-__all__ = [
-    "DBIM",
-    "DDBM",
-    "Denoise",
-    "Grid",
-    "ImageNoise",
-    "Karras",
-    "Listed",
-    "Noise",
-    "OnStep",
-    "Sampler",
-    "State",
-    "Uniform",
-    "UniformLambda",
-    "boot",
-    "draw",
-    "falling_times",
-    "identity",
-]

@@ -50,12 +50,21 @@ class Karras:
 
 @dataclass(frozen=True)
 class UniformLambda:
-    """Uniform in lambda_t = log(b_t / c_t), up to t_max - 1e-3: at t_max lambda is infinite."""
+    """Uniform in lambda_t = log(b_t / c_t), up to t_max - 1e-3: at t_max lambda is infinite.
+
+    Args:
+        limit: leaves out times at which |lambda| is larger; None leaves out none.
+    """
+
+    limit: float | None = None
 
     def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
         start = min(start, schedule.t_max - 1e-3)
         ends = torch.tensor([schedule.t_min, start], dtype=torch.float64)
         last, first = schedule.lambda_(ends)
+        if self.limit is not None:
+            last, first = last.clamp(max=self.limit), first.clamp(min=-self.limit)
+            return times_at(last + (first - last) * u, schedule)
         times = times_at(last + (first - last) * u, schedule)
         times[u == 0], times[u == 1] = ends  # to a table many times have the same lambda
         return times

@@ -8,18 +8,3 @@ from dbim_lightning.training.ema import EMA
 from dbim_lightning.training.evaluations import Evaluations
 from dbim_lightning.training.loggers import make_loggers
 from dbim_lightning.training.module import BridgeModule
-
-__all__ = [
-    "EMA",
-    "BridgeModule",
-    "Checkpoints",
-    "Evaluations",
-    "ImagesPerSecond",
-    "PairDataModule",
-    "Previews",
-    "Progress",
-    "best_precision",
-    "load_initial",
-    "make_loggers",
-    "resumed_config",
-]

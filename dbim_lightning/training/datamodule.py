@@ -9,11 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from dbim_lightning.data import Pair, spread
 from dbim_lightning.training.stream import ShuffledStream
 
-_SPLITS_OF_STAGE = {
-    "fit": ("train", "validation"),
-    "validate": ("validation",),
-    "test": ("test",),
-}
+_SPLITS_OF_STAGE = {"fit": ("train", "validation"), "validate": ("validation",)}
 
 
 class RandomFlip(Dataset):
@@ -36,8 +32,8 @@ class RandomFlip(Dataset):
 class PairDataModule(LightningDataModule):
     """Training is endless, up to `trainer.max_steps`; a resumed run goes on in the same order.
 
-    Validation and test visit every image once, rank r taking r, r + world_size, ... All loaders
-    shard themselves, so the Trainer needs `use_distributed_sampler=False`.
+    Validation visits every image once, rank r taking r, r + world_size, ... The loaders shard
+    themselves, so the Trainer needs `use_distributed_sampler=False`.
 
     Args:
         dataset: Builds a split from its name: train, validation or test.
@@ -99,21 +95,16 @@ class PairDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """A fixed subset where the split is large."""
-        return self._loader(self._shard("validation", self.num_validation_images))
-
-    def test_dataloader(self) -> DataLoader:
-        return self._loader(self._shard("test", None))
+        data = self._splits["validation"]
+        if len(data) > self.num_validation_images:
+            data = spread(data, self.num_validation_images)
+        own = range(self.trainer.global_rank, len(data), self.trainer.world_size)
+        return self._loader(Subset(data, own))
 
     def _limit(self, data: Dataset) -> Dataset:
         if self.max_images is None:
             return data
         return Subset(data, range(min(self.max_images, len(data))))
-
-    def _shard(self, split: str, at_most: int | None) -> Dataset:
-        data = self._splits[split]
-        if at_most and len(data) > at_most:
-            data = spread(data, at_most)
-        return Subset(data, range(self.trainer.global_rank, len(data), self.trainer.world_size))
 
     def _loader(self, data: Dataset, **options) -> DataLoader:
         return DataLoader(

@@ -1,6 +1,7 @@
 """The order of training images, as one endless stream that a resumed run continues."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.data import Sampler
 from dbim_lightning.errors import UserError
 
 
+@dataclass(eq=False)
 class ShuffledStream(Sampler[int]):
     """Indices from consecutive permutations of the data, each drawn from (seed, its number).
 
@@ -25,21 +27,15 @@ class ShuffledStream(Sampler[int]):
         UserError: An empty data set.
     """
 
-    def __init__(
-        self,
-        num_images: int,
-        seed: int,
-        start: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ):
-        if num_images < 1:
+    num_images: int
+    seed: int
+    start: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self):
+        if self.num_images < 1:
             raise UserError("the training split has no images: check the dataset and max_images")
-        self.num_images = num_images
-        self.seed = seed
-        self.start = start
-        self.rank = rank
-        self.world_size = world_size
 
     def __iter__(self) -> Iterator[int]:
         number, permutation = -1, torch.empty(0)

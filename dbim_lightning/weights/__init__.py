@@ -9,14 +9,3 @@ from dbim_lightning.weights.files import (
     read_denoiser,
     write_denoiser,
 )
-
-__all__ = [
-    "CONFIG_KEY",
-    "SavedDenoiser",
-    "build_denoiser",
-    "load_weights",
-    "newest_checkpoint",
-    "read_denoiser",
-    "restored",
-    "write_denoiser",
-]

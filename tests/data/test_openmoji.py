@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 from dbim_lightning.data import OpenMoji, openmoji, openmoji_raster
 from dbim_lightning.data.openmoji import cache_path
-from dbim_lightning.data.openmoji_report import statistics
+from dbim_lightning.data.statistics import statistics
 from dbim_lightning.errors import UserError
 
 COUNTS = {"train": 3534, "validation": 168, "test": 358}

@@ -106,9 +106,9 @@ def test_ranks_share_validation_without_repeats():
 def test_splits_are_built_for_the_stage_only():
     built = []
     module = PairDataModule(lambda split: built.append(split) or Ramps(split), batch_size=2)
-    module.setup("test")
-    module.setup("test")
-    assert built == ["test"]
+    module.setup("validate")
+    module.setup("validate")
+    assert built == ["validation"]
 
 
 def test_flips_hit_all_images_alike():
@@ -124,7 +124,7 @@ def test_flips_hit_all_images_alike():
 
 def test_only_training_flips():
     module = as_rank(PairDataModule(Ramps, batch_size=10), 0, 1)
-    module.setup("test")
+    module.setup("validate")
     torch.manual_seed(0)
-    (batch,) = module.test_dataloader()
+    (batch,) = module.val_dataloader()
     assert (batch["x_0"][:, 0, 0, 0] == 0).all()

@@ -1,4 +1,4 @@
-"""Prints the counts and statistics of the OpenMoji pairs: python -m <this module> [root]."""
+"""Prints the counts and statistics of the OpenMoji pairs: python -m benchmarks.openmoji [root]."""
 
 import sys
 from collections import Counter
@@ -16,7 +16,7 @@ from dbim_lightning.errors import one_line_errors
 SHOWN = ("std x_0", "std x_T", "covariance", "MSE(x_T, x_0)")
 
 
-def _main() -> None:
+def main() -> None:
     root = sys.argv[1] if len(sys.argv) > 1 else "data/openmoji"
     splits = {split: OpenMoji(split, root=root) for split in SPLITS}
     counts = Counter(np.load(cache_path(root, SPLIT_SIZE), mmap_mode="r")["split"].tolist())
@@ -35,4 +35,4 @@ def _main() -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
-        _main()
+        main()
