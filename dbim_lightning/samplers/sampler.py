@@ -126,10 +126,15 @@ def unheld(x: Tensor | None) -> Tensor | None:
     On a CPU new memory costs more than what a step computes (benchmarks/sampler_overhead.py). What
     a denoiser or `on_step` receives is an alias, so that they may keep it.
     """
-    if x is None:
-        return None
-    storage = x.untyped_storage()  # which counts itself and x
-    return x if torch._C._storage_Use_Count(storage._cdata) == 2 else None
+    return None if x is None or _holders(x) > _ALONE else x
+
+
+def _holders(x: Tensor) -> int:
+    """How many tensors and other objects hold x's memory, x and perhaps its storage included."""
+    return torch._C._storage_Use_Count(x.untyped_storage()._cdata)
+
+
+_ALONE = _holders(torch.empty(0))
 
 
 def identity(part: Any) -> Any:
