@@ -31,9 +31,10 @@ def describe(sampler: Mapping[str, Any]) -> Row:
 
 
 def in_words(config: Mapping[str, Any]) -> str:
-    """A configuration in a line: its class and its options."""
-    name = config["_target_"].rpartition(".")[2]
-    options = [f"{key}={value}" for key, value in config.items() if not key.startswith("_")]
+    """A configuration in a line: its class and the options that are set."""
+    given = {key: value for key, value in config.items() if value is not None}
+    name = given["_target_"].rpartition(".")[2]
+    options = [f"{key}={value}" for key, value in given.items() if not key.startswith("_")]
     return " ".join([name, *options])
 
 
