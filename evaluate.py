@@ -123,7 +123,7 @@ def main(cfg: DictConfig) -> None:
     from dbim_lightning.evaluation.processes import broadcast, rank_and_world_size
 
     job = HydraConfig.get()
-    config.check_overrides("evaluate", list(job.overrides.task))
+    config.check_overrides("evaluate", cfg, list(job.overrides.task))
     folder = Path(broadcast(os.path.relpath(job.runtime.output_dir)))
     rank, world_size = rank_and_world_size()
     try:

@@ -45,7 +45,7 @@ def make_module(cfg: DictConfig) -> BridgeModule:
 def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
     """The callback that the configuration describes under `evaluation`, or none where it is off."""
     options = config.typed(cfg.evaluation, config.EvaluationValues)
-    if options.every_n_steps is None:
+    if not options.every_n_steps:
         if options.best is not None:
             raise UserError(f"evaluation.best={options.best} needs evaluation.every_n_steps=N")
         return []
@@ -53,7 +53,7 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
         folder,
         config.instantiate(cfg.dataset),
         partial(config.instantiate, cfg.evaluation.metrics),
-        [config.make_sampler(cfg.sampler, nfe) for nfe in options.nfe],
+        [config.instantiate(cfg.sampler, nfe=nfe) for nfe in options.nfe],
         options.every_n_steps,
         options.num_images,
         options.best,
@@ -63,7 +63,7 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
 
 def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     """A Trainer that writes everything into `folder`."""
-    samplers = [config.make_sampler(cfg.sampler, nfe) for nfe in cfg.preview.nfe]
+    samplers = [config.instantiate(cfg.sampler, nfe=nfe) for nfe in cfg.preview.nfe]
     precision, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
     return config.instantiate(
         cfg.trainer,
@@ -84,9 +84,9 @@ def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
 def train(cfg: DictConfig, folder: Path) -> None:
     """Runs one training; training.json marks it as finished."""
     overrides = list(HydraConfig.get().overrides.task)
-    config.check_overrides("train", overrides)
     if cfg.resume:
         cfg = resumed_config(Path(cfg.resume), cfg, overrides)
+    config.check_overrides("train", cfg, overrides)
     config.require_complete(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = make_module(cfg), config.instantiate(cfg.data)

@@ -73,10 +73,11 @@ def parse_command(parser: ArgumentParser) -> tuple[Namespace, DictConfig]:
         UserError: a configuration that does not exist or lacks something.
     """
     parser.add_argument("dataset", help="dataset=NAME, then dataset.key=value as for train.py")
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder with more choices")
     options, rest = parser.parse_known_args()
     words = [options.dataset, *rest]
-    check_overrides("train", words)
     cfg = compose("train", words)
+    check_overrides("train", cfg, words)
     require_complete(cfg)
     return options, cfg
 
@@ -97,11 +98,16 @@ def instantiate(node: DictConfig, **options: Any) -> Any:
 
 
 def make_sampler(node: DictConfig, nfe: int) -> Any:
-    """The sampler of a configuration, by those settings that it has: a sweep over several samplers
-    may name those of one."""
+    """The sampler of evaluate.yaml. Of the settings that this file has for every sampler, for the
+    sake of sweeps, it takes those that it has itself and that are set."""
     known = inspect.signature(_located(node)).parameters
-    own = {key: value for key, value in node.items() if key in known and value is not None}
-    return instantiate(OmegaConf.create({"_target_": node["_target_"], **own}), nfe=nfe)
+    common = OmegaConf.load(CONF / "evaluate.yaml").sampler
+    own = {
+        key: value
+        for key, value in OmegaConf.to_container(node, resolve=True).items()
+        if key not in common or (key in known and value is not None)
+    }
+    return instantiate(OmegaConf.create(own), nfe=nfe)
 
 
 def typed(cfg: DictConfig, types: type) -> DictConfig:
@@ -124,11 +130,12 @@ def require_complete(cfg: DictConfig) -> None:
         raise UserError("give " + " ".join(f"{key}=..." for key in missing))
 
 
-def check_overrides(name: str, overrides: Sequence[str]) -> None:
+def check_overrides(name: str, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Refuses words of the command line that Hydra lets pass.
 
     Args:
         name: of the configuration in conf.
+        cfg: composed with all words, or resumed.
         overrides: all words.
 
     Raises:
@@ -140,10 +147,24 @@ def check_overrides(name: str, overrides: Sequence[str]) -> None:
         group = key.replace(".", "/")
         if group != key and (CONF / group).is_dir() and not value.startswith("{"):
             raise UserError(f"{word}: conf/{group} has the choices, write {group}={value}")
-        if word.startswith("+") and not _is_group(key):
+        if word.startswith("+") and not (_is_group(key) or _takes(cfg, key)):
             known = known_keys(name, overrides)
             if key not in known:
                 raise UserError(_unknown(key, known))
+
+
+def _takes(cfg: DictConfig, key: str) -> bool:
+    """Whether the node that holds a key is of a class that takes it, or holds what one likes."""
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else None
+    if not OmegaConf.is_dict(node):
+        return False
+    if "_target_" not in node:
+        return set(node) <= {last}
+    parameters = inspect.signature(_located(node)).parameters.values()
+    names = {parameter.name for parameter in parameters}
+    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return last in names or is_open or last in ("_convert_", "_recursive_", "_partial_")
 
 
 def known_keys(name: str, overrides: Sequence[str]) -> set[str]:
@@ -159,7 +180,11 @@ def known_keys(name: str, overrides: Sequence[str]) -> set[str]:
             if isinstance(value, dict):
                 collect(value, f"{prefix}{key}.")
 
-    collect(OmegaConf.to_container(_composed(name, groups)), "")
+    try:
+        cfg = _composed(name, groups)
+    except HydraException:  # a choice that is a sweep of its own kind
+        cfg = _composed(name, [])
+    collect(OmegaConf.to_container(cfg), "")
     return known
 
 
@@ -177,26 +202,30 @@ def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> 
         words = sys.argv[1:] if overrides is None else overrides
         unknown = re.match(r"Could not override '([^']+)'", str(error))
         if unknown and not unknown[1].startswith("hydra."):
-            known = known_keys(name, [word for word in words if not word.startswith("-")])
+            known = known_keys(name, [word for word in words if "=" in word])
             raise UserError(_unknown(unknown[1], known)) from error
         raise UserError(_one_line(error)) from error
 
 
 def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
-    """Also with the choices in the folder that --config-dir names on the command line."""
     if GlobalHydra.instance().is_initialized():  # in a job of hydra.main
         return hydra.compose(name, list(overrides))
-    flags = ArgumentParser(add_help=False, allow_abbrev=False)
-    flags.add_argument("--config-dir", "-cd", type=Path)
-    folder = flags.parse_known_args()[0].config_dir
-    if folder is not None:
+    if (folder := _own_folder()) is not None:
         overrides = [f"hydra.searchpath=[file://{folder.absolute()}]", *overrides]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(name, list(overrides))
 
 
+def _own_folder() -> Path | None:
+    """With choices beside those in conf, as --config-dir names it on the command line."""
+    flags = ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--config-dir", "-cd", type=Path)
+    return flags.parse_known_args()[0].config_dir
+
+
 def _is_group(key: str) -> bool:
-    return "@" in key or (CONF / key.lstrip("+")).is_dir()
+    folders = [CONF, _own_folder() or CONF]
+    return "@" in key or any((folder / key.lstrip("+")).is_dir() for folder in folders)
 
 
 def _located(node: DictConfig | dict) -> Any:

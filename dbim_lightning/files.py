@@ -18,7 +18,7 @@ def writing(path: Path) -> Iterator[None]:
             raise
         raise UserError(
             f"cannot write {path} ({error.strerror}): make room or choose another folder, "
-            "and run the same command again, which goes on from here"
+            "and run the command again"
         ) from error
 
 

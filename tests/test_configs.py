@@ -45,7 +45,7 @@ def test_training_composes_and_builds_with_every_choice(group, choice):
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert isinstance(instantiate(cfg.objective), Objective)
     instantiate(cfg.training.ema)
-    assert make_sampler(cfg.sampler, 5).nfe == 5
+    assert instantiate(cfg.sampler, nfe=5).nfe == 5
     data = instantiate(cfg.data)
     assert isinstance(data, PairDataModule)
     assert data.batch_size == cfg.training.batch_size
@@ -111,7 +111,7 @@ def test_another_preconditioning_can_be_chosen():
 def test_training_times_are_chosen():
     assert instantiate(compose("train").objective) == BridgeMatching(Uniform(), mask=False)
     chosen = instantiate(compose("train", ["objective/times=lambda"]).objective)
-    assert chosen == BridgeMatching(UniformLambda())
+    assert chosen == BridgeMatching(UniformLambda(limit=3.0))
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,7 @@ def test_training_times_are_chosen():
 )
 def test_a_misspelt_key_is_refused_with_the_nearest_known_ones(name, words, nearest):
     with pytest.raises(UserError, match=f"there is no key .*{nearest}"):
-        check_overrides(name, words)
-        compose(name, words)
+        check_overrides(name, compose(name, words), words)
 
 
 @pytest.mark.parametrize(
@@ -144,19 +143,45 @@ def test_a_misspelt_key_is_refused_with_the_nearest_known_ones(name, words, near
         ("train", "trainer.num_nodes=2"),
         ("train", "+training.optimizer.eps=1e-6"),
         ("train", "+network.use_checkpoint=true"),
-        ("evaluate", "+metrics.name=mine"),
+        ("train", "+evaluation.metrics.paired.lpips=alex"),
+        ("train", "+dataset._convert_=all"),
+        ("evaluate", "+metrics.paired.lpips=alex"),
+        ("evaluate", "++nfe=5"),
     ],
 )
 def test_what_a_class_takes_is_no_misspelt_key(name, word):
-    if word != "+metrics.name=mine":
-        compose(name, [word])
-    check_overrides(name, [word])
+    check_overrides(name, compose(name, [word]), [word])
+
+
+def test_a_resumed_run_is_asked_for_its_own_keys():
+    cfg = compose("train", ["dataset=paired_folder", "dataset.root=x", "sampler=ddbm"])
+    check_overrides("train", cfg, ["+dataset.check=false", "+sampler.churn_step_ratio=0.2"])
+    with pytest.raises(UserError, match=r"there is no key dataset\.chek"):
+        check_overrides("train", cfg, ["+dataset.chek=false"])
+
+
+def test_choices_of_ones_own_folder_count(tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "fast.yaml").write_text("# @package _global_\nseed: 3\n")
+    monkeypatch.setattr("sys.argv", ["train.py", f"--config-dir={tmp_path}"])
+    cfg = compose("train", ["+experiment=fast"])
+    check_overrides("train", cfg, ["+experiment=fast"])
+    assert cfg.seed == 3
+    with pytest.raises(UserError, match="no key sed: the nearest are seed"):
+        compose("train", ["+experiment=fast", "sed=1"])
+
+
+def test_a_sampler_takes_its_own_settings_of_those_for_all_and_no_misspelt_one():
+    sampler = {"_target_": "dbim_lightning.samplers.DDBM", "eta": 1, "order": None}
+    assert make_sampler(OmegaConf.create(sampler), 11) == DDBM(11)
+    with pytest.raises(UserError, match="churn"):
+        make_sampler(OmegaConf.create(sampler | {"churn": 0.5}), 11)
 
 
 @pytest.mark.parametrize("word", ["objective.times=lambda", "sampler.grid=lambda"])
 def test_a_choice_given_like_a_key_is_refused_with_the_way_to_give_it(word):
     with pytest.raises(UserError, match=f"write {word.replace('.', '/')}"):
-        check_overrides("train", [word])
+        check_overrides("train", compose("train", []), [word])
 
 
 def test_published_setup_is_the_published_one():

@@ -39,7 +39,7 @@ def test_a_sampler_of_another_paper(folder, trained):
     options += ["sampler=euler_sde", "sampler.eta=0.5", f"hydra.run.dir={folder / 'run'}"]
     run("evaluate.py", f"--config-dir={folder / 'conf'}", *options)
     row = json.loads((folder / "run" / "results.json").read_text())
-    assert (row["sampler"], row["eta"], row["grid"]) == ("eulersde", 0.5, "uniform")
+    assert (row["sampler"], row["eta"], row["grid"]) == ("euler_sde.EulerSDE", 0.5, "uniform")
     assert row["nfe"] == row["nfe_counted"] == 5
 
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 
-def like(coefficient: Tensor, x: Tensor) -> Tensor:
-    """(B,) float64 on the CPU -> (B, 1, 1, 1) of x's dtype, on x's device."""
-    return coefficient.to(x.dtype).to(x.device, non_blocking=True).view(-1, 1, 1, 1)
+def like(coefficient: Tensor | float, x: Tensor) -> Tensor:
+    """A number, or (B,) float64 on the CPU -> (B, 1, 1, 1) of x's dtype, on x's device."""
+    cast = torch.as_tensor(coefficient).to(x.dtype)
+    return cast.to(x.device, non_blocking=True).view(-1, 1, 1, 1)
 
 
 def combine(

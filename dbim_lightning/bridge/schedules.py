@@ -9,7 +9,6 @@ Times are float64 tensors of any shape, on the CPU; so are all coefficients.
 """
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -58,12 +57,12 @@ class Schedule(ABC):
         """The end time as a float64 scalar."""
         return torch.tensor(self.t_max, dtype=torch.float64)
 
-    @cached_property
+    @property
     def alpha_T(self) -> Tensor:
         """alpha at the end time."""
         return self.alpha(self.T)
 
-    @cached_property
+    @property
     def rho_T(self) -> Tensor:
         """rho at the end time."""
         return self.rho(self.T)

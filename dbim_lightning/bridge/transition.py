@@ -48,7 +48,7 @@ def dbim_transition(schedule: Schedule, s: Tensor, t: Tensor, eta: float = 0.0) 
     undoes it.
 
     Args:
-        s, t: below t_max, scalars or (B,); t < s unless eta is 0.
+        s, t: scalars or (B,), s below t_max; t < s unless eta is 0.
 
     Raises:
         UserError: eta outside [0, 1], noise on the way up, or s where there is no noise.

@@ -113,8 +113,10 @@ class Generation:
         """One batch of samples, uint8 on the CPU."""
         self.calls = 0
         counting = self.denoiser.register_forward_hook(self._count)
-        samples = draw(self.denoiser, self.sampler, batch, self.seed)
-        counting.remove()
+        try:
+            samples = draw(self.denoiser, self.sampler, batch, self.seed)
+        finally:
+            counting.remove()
         return to_uint8(samples, self.truncates).cpu()
 
     def _count(self, *_: Any) -> None:

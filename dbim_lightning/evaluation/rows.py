@@ -21,19 +21,27 @@ _OF_ANY_SAMPLER = {"metrics", "split", "seed", "checkpoint", "num_images"}
 
 
 def describe(sampler: Mapping[str, Any]) -> Row:
-    """A sampler's identity as a row states it: its class, its settings, each part in a line."""
+    """A sampler's identity as a row states it: its class, its settings, each part in a line.
+
+    Classes of this project go by their short names in small letters, others by their whole names.
+    """
+
+    def name(target: str) -> str:
+        ours = target.startswith("dbim_lightning.")
+        return target.rpartition(".")[2].lower() if ours else target
+
     settings = {
-        key: in_words(value).lower() if isinstance(value, Mapping) else value
+        key: in_words(value, name(value["_target_"])) if isinstance(value, Mapping) else value
         for key, value in sampler.items()
         if key != "_target_"
     }
-    return {"sampler": sampler["_target_"].rpartition(".")[2].lower(), **settings}
+    return {"sampler": name(sampler["_target_"]), **settings}
 
 
-def in_words(config: Mapping[str, Any]) -> str:
-    """A configuration in a line: its class and the options that are set."""
+def in_words(config: Mapping[str, Any], name: str | None = None) -> str:
+    """A configuration in a line: its name, or else its class, and the options that are set."""
     given = {key: value for key, value in config.items() if value is not None}
-    name = given["_target_"].rpartition(".")[2]
+    name = name or given["_target_"].rpartition(".")[2]
     options = [f"{key}={value}" for key, value in given.items() if not key.startswith("_")]
     return " ".join([name, *options])
 

@@ -12,7 +12,7 @@ Batch = Mapping[str, Any]
 """Of pairs: x_0 and x_T (B, C, H, W) in [-1, 1], and perhaps label (B,) and mask (B, 1, H, W)."""
 
 Values = dict[str, Tensor]
-"""What is logged of each image, (B,) each; "loss" is what is minimised."""
+"""What is logged of each image, (B,) each: "loss", which is minimised, and others."""
 
 
 class Objective(ABC):
@@ -21,7 +21,7 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(self, denoiser: BridgeDenoiser, batch: Batch, step: int) -> Values:
-        """Of one training batch, with torch's random numbers; "u" is the place of each image's
+        """Of one training batch, with torch's random numbers, and as "u" the place of each image's
         time in the range of training times, in [0, 1]."""
 
     @abstractmethod

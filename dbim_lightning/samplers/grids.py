@@ -58,6 +58,10 @@ class UniformLambda:
 
     limit: float | None = None
 
+    def __post_init__(self):
+        if self.limit is not None and not self.limit > 0:
+            raise UserError(f"limit={self.limit} of lambda: use a positive number, such as 3")
+
     def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
         start = min(start, schedule.t_max - 1e-3)
         ends = torch.tensor([schedule.t_min, start], dtype=torch.float64)

@@ -18,7 +18,7 @@ Noise = Callable[[Tensor], Tensor]
 Denoise = Callable[..., Tensor]
 """denoise(x_t, t) -> x_0_hat, clipped, with the known pixels of a mask; t is a float64 scalar.
 
-A third argument is an estimate that has served: its memory is used again, unless it is held.
+A third argument is an estimate that the sampler no longer needs; it may be overwritten.
 """
 
 OnStep = Callable[[int, float, Tensor, Tensor], None]
@@ -28,7 +28,7 @@ OnStep = Callable[[int, float, Tensor, Tensor], None]
 class State(NamedTuple):
     """A state on a sampler's way, and the estimate that it was made from.
 
-    A sampler may write the next state into the memory of this one, as far as it is `unheld`.
+    Without gradients, as in `Sampler.sample`, it is valid until the next one is asked for.
     """
 
     t: Tensor
@@ -46,6 +46,11 @@ class Sampler(ABC):
 
     nfe: int
     clip_denoised: bool = True
+
+    @property
+    def calls(self) -> int:
+        """The number of function evaluations made, where it may differ from what was asked for."""
+        return self.nfe
 
     @abstractmethod
     def states(
@@ -92,8 +97,8 @@ class Sampler(ABC):
             x_0_hat = denoise(x.detach(), t.expand(len(x)), x_T, **cond).to(x.dtype)
             times.append(t)
             sums.append(x_0_hat.sum(dtype=torch.float32))
-            if self.clip_denoised:
-                x_0_hat = torch.clamp(x_0_hat, -1, 1, out=unheld(spare))
+            bound = 1 if self.clip_denoised else torch.inf
+            x_0_hat = torch.clamp(x_0_hat, -bound, bound, out=unheld(spare))
             return x_0_hat if mask is None else x_T.lerp(x_0_hat, mask)
 
         step = 0
@@ -121,12 +126,14 @@ def draw(denoiser: BridgeDenoiser, sampler: Sampler, batch: Mapping[str, Any], s
 
 
 def unheld(x: Tensor | None) -> Tensor | None:
-    """x, as a place to write into, if nobody else holds its memory, by a view or an alias.
+    """x, as a place for a sampler to write into, unless a view or an alias shares its memory.
 
     On a CPU new memory costs more than what a step computes (benchmarks/sampler_overhead.py). What
-    a denoiser or `on_step` receives is an alias, so that they may keep it.
+    a denoiser or `on_step` receives is an alias, so that they may keep it. Where gradients are
+    recorded nothing is overwritten.
     """
-    return None if x is None or _holders(x) > _ALONE else x
+    free = x is not None and not torch.is_grad_enabled() and _holders(x) == _ALONE
+    return x if free else None
 
 
 def _holders(x: Tensor) -> int:
@@ -169,7 +176,7 @@ def _mask_like(mask: Tensor, x_T: Tensor) -> Tensor:
 
 def _check_finite(times: list[Tensor], sums: list[Tensor]) -> None:
     """Reads the sums of all estimates at once, and names the first that was not finite."""
-    bad = (~torch.stack(sums).isfinite()).nonzero().flatten().tolist()
+    bad = [] if not sums else (~torch.stack(sums).isfinite()).nonzero().flatten().tolist()
     if bad:
         raise UserError(
             f"the denoiser returned NaN or infinite values in step {bad[0] + 1} of {len(sums)} "

@@ -114,7 +114,7 @@ class Previews(Callback):
         rows = {"source": to_uint8(batch["x_T"])}
         for sampler in self.samplers:
             samples = draw(pl_module.denoiser, sampler, batch, seed=0)
-            rows[f"NFE {sampler.nfe}"] = to_uint8(samples)
+            rows[f"NFE {sampler.calls}"] = to_uint8(samples)
         rows["target"] = to_uint8(batch["x_0"])
         path = self.folder / f"step_{trainer.global_step:07d}.png"
         save_sheet(path, rows)

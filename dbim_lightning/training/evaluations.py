@@ -51,7 +51,7 @@ class Evaluations(Callback):
         if every_n_steps < 1:
             raise UserError(f"evaluation.every_n_steps={every_n_steps}: use 1 or more")
         self.folder, self.dataset, self.protocol = folder, dataset, protocol
-        self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.nfe}": s for s in samplers}
+        self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.calls}": s for s in samplers}
         self.every_n_steps, self.num_images, self.best = every_n_steps, num_images, best
         self._step, self._smallest, self._improved = 0, float("inf"), False
 

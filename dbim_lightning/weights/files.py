@@ -107,7 +107,7 @@ def write_denoiser(path: Path, saved: SavedDenoiser) -> None:
     """Writes a weights file: the network's tensors, and the configuration as metadata.
 
     Raises:
-        UserError: the folder is missing or cannot be written to.
+        UserError: the folder cannot be made or written to.
     """
     tensors = {
         key.removeprefix("network."): value.contiguous() for key, value in saved.weights.items()

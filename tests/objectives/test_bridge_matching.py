@@ -38,9 +38,18 @@ def test_times_uniform_in_lambda_are_just_that(name):
 
 def test_more_than_a_third_of_ves_times_are_below_1_where_uniformly_one_in_80_is():
     schedule, u = SCHEDULES["ve"], torch.linspace(0, 1, 10_001, dtype=torch.float64)
-    for times, share in ((Uniform(), 1 / 80), (UniformLambda(), 0.39)):
+    shares = ((Uniform(), 1 / 80), (UniformLambda(), 0.39), (UniformLambda(limit=3), 0.5))
+    for times, share in shares:
         below = (times(schedule, schedule.t_max, u) < 1).double().mean().item()
         assert below == pytest.approx(share, abs=0.01)
+
+
+def test_a_limit_leaves_out_times_of_little_but_noise_and_of_little_but_image():
+    schedule, u = SCHEDULES["ve"], torch.linspace(0, 1, 11, dtype=torch.float64)
+    lambdas = schedule.lambda_(UniformLambda(limit=3)(schedule, schedule.t_max, u))
+    torch.testing.assert_close(lambdas, 3 - 6 * u, rtol=0, atol=1e-9)
+    with pytest.raises(UserError, match="limit=0 of lambda"):
+        UniformLambda(limit=0)
 
 
 def test_a_step_draws_places_then_noise_and_judges_them():

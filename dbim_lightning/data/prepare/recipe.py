@@ -78,6 +78,6 @@ def _bring(
             else:
                 unpack(path, unpacked, recipe.place)
     for name in recipe.lists:
-        if name in given:
+        if name in given and given[name].resolve() != (unpacked / name).resolve():
             with writing(unpacked / name):
                 copyfile(given[name], unpacked / name)
