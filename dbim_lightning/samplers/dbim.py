@@ -115,4 +115,4 @@ def multistep(
         slope_2 = -(p * h_1 + 2 * q) / (h_1 + h_2) / h_2  # of x_0_hat(u_1) - x_0_hat(u_2)
         weights = [1 + slope_1, slope_2 - slope_1, -slope_2]
     k_0 = [weight * step.k_0 for weight in weights]
-    return combine((step.k, *k_0, step.k_T), (x_s, *estimates, x_T), out)
+    return combine((step.k, step.k_T, *k_0), (x_s, x_T, *estimates), out)
