@@ -31,10 +31,9 @@ class Transition(NamedTuple):
         out: Tensor | None = None,
     ) -> Tensor:
         """The state x_t (B, C, H, W), a new tensor, or in `out`; without eps no noise is added."""
-        coefficients, images = [self.k, self.k_T, self.k_0], [x_s, x_T, x_0_hat]
-        if eps is not None:
-            coefficients, images = [*coefficients, self.omega], [*images, eps]
-        return combine(coefficients, images, out)
+        if eps is None:
+            return combine(self[:3], (x_s, x_0_hat, x_T), out)
+        return combine(self, (x_s, x_0_hat, x_T, eps), out)
 
     def each(self) -> "Iterator[Transition]":
         """The transitions of (B,) times one by one, in numbers."""
