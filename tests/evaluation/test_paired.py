@@ -58,7 +58,7 @@ def test_a_perfect_sample_has_infinite_psnr():
     assert math.isfinite(values["mse"])
 
 
-@pytest.mark.parametrize("net", TORCHVISION.keys() - {"resnet50"})
+@pytest.mark.parametrize("net", sorted(TORCHVISION.keys() - {"resnet50"}))
 def test_missing_backbones_are_named(net, checkpoints):
     with pytest.raises(UserError) as error:
         PairedMetrics(lpips=net)
