@@ -59,7 +59,7 @@ def dbim_transition(schedule: Schedule, s: Tensor, t: Tensor, eta: float = 0.0) 
         raise UserError(f"eta={eta} in a step from an earlier to a later time: only eta=0 goes up")
     (a_s, b_s, c_s), (a_t, b_t, c_t) = schedule.coefficients(s), schedule.coefficients(t)
     if (c_s <= 0).any():
-        raise UserError(f"a step from {s.max():g}, where c = 0: begin below t_max")
+        raise UserError("a step from a time with c = 0: begin above 0 and below t_max")
     omega = torch.zeros_like(c_t)
     if eta > 0:
         rho_s, rho_t = schedule.rho(s), schedule.rho(t)
