@@ -54,8 +54,16 @@ def make_evaluator(checkpoint: Path | None, shared: str) -> "Evaluator":
             f"{checkpoint or 'samples=DIR'} does not say which data to take: give dataset=NAME"
         )
     origin["dataset"] = OmegaConf.to_container(data, resolve=True)
-    numbers, folder = (cfg.num_images, cfg.batch_size), Path(cfg.folder)
-    return Evaluator(denoiser, config.instantiate(data), protocol, device, *numbers, folder, origin)
+    return Evaluator(
+        denoiser,
+        config.instantiate(data),
+        protocol,
+        device,
+        cfg.num_images,
+        cfg.batch_size,
+        Path(cfg.folder),
+        origin,
+    )
 
 
 def evaluate(cfg: DictConfig, folder: Path, job: DictConfig) -> dict[str, Any] | None:

@@ -68,9 +68,9 @@ class UniformLambda:
         last, first = schedule.lambda_(ends)
         if self.limit is not None:
             last, first = last.clamp(max=self.limit), first.clamp(min=-self.limit)
-            return times_at(last + (first - last) * u, schedule)
         times = times_at(last + (first - last) * u, schedule)
-        times[u == 0], times[u == 1] = ends  # to a table many times have the same lambda
+        if self.limit is None:  # to a table many times have the same lambda
+            times[u == 0], times[u == 1] = ends
         return times
 
 
