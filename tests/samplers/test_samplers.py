@@ -84,6 +84,33 @@ def test_what_a_denoiser_and_on_step_receive_is_theirs_to_keep(sampler, kept):
     assert torch.equal(out, sample(list(range(7)), sampler=sampler))
 
 
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_denoiser_may_return_one_buffer_again_and_again(order, clip):
+    """As compiled ones do: multistep needs its earlier answers, too."""
+    sampler, buffer = DBIM(8, order=order, clip_denoised=clip), torch.empty_like(SOURCES)
+
+    def reusing(x, t, x_T):
+        return buffer.copy_(DENOISER(x, t, x_T))
+
+    noise = [ImageNoise(0, range(7)) for _ in range(2)]
+    expected = sampler.sample(DENOISER, SCHEDULE, SOURCES, noise[0])
+    assert torch.equal(sampler.sample(reusing, SCHEDULE, SOURCES, noise[1]), expected)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=["eta0", "eta0.5", "eta1", "order3", "ddbm"])
+def test_with_gradients_all_states_are_new_and_depend_on_the_source(sampler):
+    x_T = SOURCES[:2].clone().requires_grad_()
+
+    def denoise(x, t, spare=None):
+        return DENOISER(x, t.expand(2), x_T)
+
+    states = list(sampler.states(denoise, SCHEDULE, x_T, ImageNoise(0, range(2))))
+    assert len({state.x.data_ptr() for state in states}) == len(states)
+    states[-1].x.sum().backward()
+    assert x_T.grad.abs().min() > 0
+
+
 def test_states_are_made_in_the_memory_of_earlier_ones_that_nobody_holds():
     seen = set()
 
