@@ -6,9 +6,10 @@ What needs torch is imported where it is used, so that --help need not wait for 
 # ruff: noqa: PLC0415
 import json
 import os
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,85 +22,149 @@ from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import write_whole
 
 if TYPE_CHECKING:
+    import torch
+
+    from dbim_lightning.bridge import BridgeDenoiser
     from dbim_lightning.evaluation import Evaluator
 
-DONE: set[str] = set()
-SHARED = ["device", "num_images", "metrics", "batch_size", "dataset", "folder"]
+LARGE = 2000  # images, from which on samples are kept unless told otherwise
+
+
+class Bridge(NamedTuple):
+    """A trained bridge, the configuration that it was trained with, and its file."""
+
+    denoiser: "BridgeDenoiser"
+    config: dict[str, Any]
+    path: Path
+    sha256: str
 
 
 @lru_cache(maxsize=4)  # a sweep over many checkpoints shall not hold all of them
-def make_evaluator(checkpoint: Path | None, shared: str) -> "Evaluator":
-    """Reads a checkpoint or weights file, and makes the rest as configured.
-
-    The jobs of a sweep that share these arguments share the evaluator.
-
-    Args:
-        checkpoint: None where samples are given.
-        shared: YAML of the keys in SHARED.
-    """
-    from dbim_lightning.evaluation import Evaluator
-    from dbim_lightning.evaluation.origin import device_named, short_sha256, versions
+def read_bridge(path: Path, device: "torch.device") -> Bridge:
+    """Reads a checkpoint or weights file."""
+    from dbim_lightning.evaluation.origin import short_sha256
     from dbim_lightning.weights import read_denoiser, restored
 
-    cfg = OmegaConf.create(shared)
-    protocol, device = config.instantiate(cfg.metrics), device_named(cfg.device)
-    denoiser, data, origin = None, cfg.get("dataset"), {"versions": versions()}
-    if checkpoint is not None:
-        saved = read_denoiser(checkpoint)
-        denoiser = restored(saved).to(device)
-        data = data or OmegaConf.create(saved.config).get("dataset")
-        origin["checkpoint_sha256"] = short_sha256(checkpoint)
-    if data is None:
-        raise UserError(
-            f"{checkpoint or 'samples=DIR'} does not say which data to take: give dataset=NAME"
-        )
-    origin["dataset"] = OmegaConf.to_container(data, resolve=True)
-    return Evaluator(
-        denoiser,
-        config.instantiate(data),
-        protocol,
-        device,
-        cfg.num_images,
-        cfg.batch_size,
-        Path(cfg.folder),
-        origin,
-    )
+    print(f"Evaluating {path}")
+    saved = read_denoiser(path)
+    return Bridge(restored(saved).to(device), saved.config, path, short_sha256(path))
 
 
-def evaluate(cfg: DictConfig, folder: Path, job: DictConfig) -> dict[str, Any] | None:
-    """Writes results.json and pictures into `folder`; returns the row, or None if done before."""
-    from dbim_lightning.evaluation import sheets
-    from dbim_lightning.evaluation.rows import describe
+def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a thing anew only for other arguments than the last: jobs of a sweep share it."""
+    last: list[tuple[tuple, Any]] = []
+
+    @wraps(make)
+    def made(*arguments: Any) -> Any:
+        if not last or last[0][0] != arguments:
+            last[:] = [(arguments, make(*arguments))]
+        return last[0][1]
+
+    return made
+
+
+@remembered
+def make_evaluator(
+    dataset: dict[str, Any],
+    protocol: dict[str, Any],
+    device: "torch.device",
+    num_images: int | None,
+    folder: Path,
+    origin: dict[str, Any],
+) -> "Evaluator":
+    """The judge of all jobs with one protocol on one data set."""
+    from dbim_lightning.evaluation import Evaluator
+
+    protocol = config.instantiate(OmegaConf.create(protocol))
+    data = config.instantiate(OmegaConf.create(dataset))
+    return Evaluator(data, protocol, device, num_images, folder, origin)
+
+
+def evaluate(cfg: DictConfig, folder: Path, sweep: Path | None) -> dict[str, Any] | None:
+    """Runs one job: what a bridge samples, or files hold, judged by a protocol.
+
+    Args:
+        cfg: what is asked.
+        folder: for pictures and, last, results.json.
+        sweep: the folder of the sweep that the job is part of, or None.
+
+    Returns:
+        The result row, or None where the sweep has it already.
+    """
+    from dbim_lightning.bridge.precision import precision_on
+    from dbim_lightning.evaluation import origin
+    from dbim_lightning.evaluation.processes import broadcast
+    from dbim_lightning.evaluation.report import rows, sheets
+    from dbim_lightning.evaluation.samples.shards import SampleShards
     from dbim_lightning.samplers import identity
     from dbim_lightning.weights import newest_checkpoint
 
+    # The job: a bridge or files, a sampler, a protocol, a seed.
     config.require_complete(cfg := config.typed(cfg, config.EvaluateValues))
     if cfg.save_images not in (None, "png"):
         raise UserError(f"save_images={cfg.save_images}: give png, or leave it out")
-    shared = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, SHARED))
-    words = [word.lstrip("+") for word in job.overrides.task]
-    own = [word.removeprefix("metrics.") for word in words if word.startswith("metrics.")]
-    metrics = " ".join([job.runtime.choices["metrics"], *own])
-    row = {"metrics": metrics, "split": cfg.metrics.split, "seed": cfg.seed}
-    png = folder / "samples" if cfg.save_images else None
-    if cfg.samples:
-        evaluator = make_evaluator(None, shared)
-        row |= {"sampler": str(cfg.samples), "nfe": cfg.nfe}
-        row |= evaluator.run_given(Path(cfg.samples), png)
-    else:
+    device = origin.device_named(cfg.device)
+    cfg.precision = precision_on(device, cfg.precision)
+    bridge = sampler = None
+    if cfg.samples is None:
         sampler = config.make_sampler(cfg.sampler, cfg.nfe)
-        checkpoint = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
-        row = {**describe(identity(sampler)), **row, "checkpoint": str(checkpoint)}
-        if (key := json.dumps([identity(sampler), row, shared])) in DONE:
-            return print(f"skipped: done before, as {row['sampler']} has not all that varies")
-        DONE.add(key)
-        print(f"Evaluating {checkpoint}")
-        evaluator = make_evaluator(checkpoint, shared)
-        row |= evaluator.run(sampler, cfg.seed, cfg.keep_samples, png)
+        path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
+        bridge = read_bridge(path, device)
+    dataset = OmegaConf.to_container(cfg, resolve=True).get("dataset")
+    dataset = dataset or (bridge.config.get("dataset") if bridge else None)
+    if dataset is None:
+        raise UserError(
+            f"{cfg.samples or bridge.path} does not say which data to take: give dataset=NAME"
+        )
+    protocol = OmegaConf.to_container(cfg.metrics, resolve=True)
+    images_from = {"dataset": dataset, "versions": origin.versions()}
+    evaluator = make_evaluator(
+        dataset, protocol, device, cfg.num_images, Path(cfg.folder), images_from
+    )
+
+    # Its identity.
+    row = {
+        "format": rows.FORMAT,
+        "protocol": {key: value for key, value in protocol.items() if key != "_target_"},
+        "sampler": cfg.samples,
+        "nfe": cfg.nfe,
+        "seed": cfg.seed,
+        "num_images": len(evaluator.data),
+        "origin": images_from,
+    }
+    if bridge:
+        row["sampler"] = identity(sampler)
+        del row["sampler"]["nfe"]
+        row["origin"] = {
+            "checkpoint": str(bridge.path),
+            "checkpoint_sha256": bridge.sha256,
+            "precision": cfg.precision,
+            **images_from,
+        }
+    if done := broadcast(rows.same_job(sweep, row) if sweep else None):
+        return print(f"skipped: done before, in {done}")
+
+    # Its row.
+    png = folder / "samples" if cfg.save_images else None
+    if bridge:
+        bridge.denoiser.precision = cfg.precision
+        keep = len(evaluator.data) >= LARGE if cfg.keep_samples is None else cfg.keep_samples
+        shards = None
+        if keep:
+            depends_on = {key: row[key] for key in rows.ASKED if key != "protocol"}
+            depends_on["origin"] = {k: v for k, v in row["origin"].items() if k != "checkpoint"}
+            depends_on |= {key: getattr(evaluator.protocol, key) for key in ("split", "rounding")}
+            shards = SampleShards(Path(cfg.folder) / "samples", depends_on)
+        generation = evaluator.generation(
+            bridge.denoiser, sampler, cfg.seed, cfg.batch_size, shards
+        )
+        outcome = evaluator.sampled(generation, png)
+    else:
+        outcome = evaluator.given(Path(cfg.samples), png)
+    row |= outcome.row
     if evaluator.rank == 0:
-        write_whole(folder / "results.json", json.dumps(row, indent=1))
-        previews = {} if cfg.samples else evaluator.preview(sampler, range(cfg.seed, cfg.seed + 3))
-        sheets.save_job_sheet(folder, previews or evaluator.given_preview(Path(cfg.samples)))
+        sheets.save_job_sheet(folder, outcome.previews)
+        write_whole(folder / rows.FILE, json.dumps(row, indent=1))
     return row
 
 
@@ -107,42 +172,61 @@ class Summary(Callback):
     """Keeps the summary of a sweep up to date after each job, and prints it at the end."""
 
     def on_job_end(self, config: DictConfig, **_: Any) -> None:
-        from dbim_lightning.evaluation import report, sheets
+        if config.hydra.mode == RunMode.RUN:
+            return
         from dbim_lightning.evaluation.processes import rank_and_world_size
+        from dbim_lightning.evaluation.report import sheets, summary
 
         folder = Path(config.hydra.sweep.dir)
-        first = config.hydra.mode == RunMode.MULTIRUN and rank_and_world_size()[0] == 0
-        if first and list(folder.rglob("results.json")):
-            report.summarise(folder)
+        if rank_and_world_size()[0] == 0 and list(folder.rglob("results.json")):
+            summary.summarise(folder)
             sheets.save_sweep_sheet(folder)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        from dbim_lightning.evaluation import report
         from dbim_lightning.evaluation.processes import rank_and_world_size
+        from dbim_lightning.evaluation.report import summary
 
         self.on_job_end(config)  # jobs that ran side by side may have missed one another
-        if rank_and_world_size()[0] == 0:
-            report.tell(Path(config.hydra.sweep.dir))
+        if rank_and_world_size()[0] > 0:
+            return
+        folder = Path(config.hydra.sweep.dir)
+        summary.tell(folder)
+        if config.wandb:
+            from dbim_lightning.evaluation.report.logged import log_sweep
+
+            log_sweep(folder)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    from dbim_lightning.evaluation import report
-    from dbim_lightning.evaluation.processes import broadcast, rank_and_world_size
+    from dbim_lightning.evaluation.processes import (
+        broadcast,
+        rank_and_world_size,
+        start_processes,
+    )
+    from dbim_lightning.evaluation.report.rows import job_of
+    from dbim_lightning.evaluation.report.table import table
 
     job = HydraConfig.get()
     config.check_overrides("evaluate", cfg, list(job.overrides.task))
+    start_processes()
     folder = Path(broadcast(os.path.relpath(job.runtime.output_dir)))
     rank, world_size = rank_and_world_size()
+    single = job.mode == RunMode.RUN
     try:
-        row = evaluate(cfg, folder, job)
+        row = evaluate(cfg, folder, None if single else Path(job.sweep.dir))
     except UserError as error:
         others_go_on = world_size > 1 and not isinstance(error, config.ConfigurationError)
-        if job.mode == RunMode.RUN or others_go_on:
+        if single or others_go_on:
             raise SystemExit(f"error: {error}") from None
         return print(f"skipped: {error}")
-    if job.mode == RunMode.RUN and rank == 0:
-        print(f"{report.table([row])}\nResults: {folder}/results.json, images: {folder}/images.png")
+    if single and rank == 0:
+        print(table([job_of(row)]))
+        print(f"Results: {folder}/results.json, images: {folder}/images.png")
+        if cfg.wandb:
+            from dbim_lightning.evaluation.report.logged import log_job
+
+            log_job(folder)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from dbim_lightning.files import write_whole
 from dbim_lightning.training import (
     BridgeModule,
     Evaluations,
-    best_precision,
     load_initial,
     make_loggers,
     resumed_config,
+    trainer_precision,
 )
 from dbim_lightning.training.callbacks import Checkpoints, ImagesPerSecond, Previews, Progress
 
@@ -57,6 +57,7 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
         options.every_n_steps,
         options.num_images,
         options.best,
+        cfg.precision,
     )
     return [callback]
 
@@ -67,13 +68,13 @@ def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     precision, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
     return config.instantiate(
         cfg.trainer,
-        precision=best_precision(accelerator) if precision == "auto" else precision,
+        precision=trainer_precision(accelerator) if precision == "auto" else precision,
         default_root_dir=folder,
         logger=make_loggers(folder, cfg.wandb_project),
         callbacks=[
             Progress(refresh_rate=10),
             ImagesPerSecond(),
-            Previews(folder / "previews", samplers, cfg.preview.num_images),
+            Previews(folder / "previews", samplers, cfg.preview.num_images, cfg.precision),
             *make_evaluations(cfg, folder),
             config.instantiate(cfg.training.ema),
             Checkpoints(folder / "checkpoints", cfg.checkpoint_every_n_steps),

@@ -13,10 +13,9 @@ from collections.abc import Callable
 
 import scipy.linalg
 import torch
-from torch import Tensor
-
 from dbim_lightning.evaluation.distances import frechet_distance_of_moments, kernel_distance
 from dbim_lightning.evaluation.moments import KEPT_IMAGES, Moments, mean_and_covariance
+from torch import Tensor
 
 IMAGES, BATCH = 50_000, 64
 SIZES = (512, 1024, 2048)

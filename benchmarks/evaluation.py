@@ -9,13 +9,13 @@ import platform
 import time
 
 import torch
+from dbim_lightning.evaluation.generate import Generation
+from dbim_lightning.evaluation.reference import make_reference
 from omegaconf import OmegaConf
 
 from benchmarks.presets import preset
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.config import CONF, instantiate
-from dbim_lightning.evaluation.generate import Generation
-from dbim_lightning.evaluation.reference import make_reference
 from dbim_lightning.samplers import DBIM
 
 IMAGES, SIZE, NFE = 256, 32, 10

@@ -8,14 +8,21 @@ if TYPE_CHECKING:
     from dbim_lightning.bridge import BridgeDenoiser
 
 
-def load(path: "str | Path", device: str = "cpu") -> "BridgeDenoiser":
+def load(path: "str | Path", device: str = "cpu", precision: str = "float32") -> "BridgeDenoiser":
     """The denoiser in a weights file or a training checkpoint (EMA weights), ready to sample.
 
+    Args:
+        precision: of the network: float32, bfloat16, float16, or auto, the fastest on the device.
+
     Raises:
-        UserError: no such file, not a whole one, or not one that says how to rebuild its network.
+        UserError: no such file, not a whole one, or not one that says how to rebuild its network;
+            a precision that does not exist.
     """
     from pathlib import Path  # noqa: PLC0415 - so that the samplers alone need torch alone
 
+    from dbim_lightning.bridge.precision import precision_on  # noqa: PLC0415
     from dbim_lightning.weights import read_denoiser, restored  # noqa: PLC0415
 
-    return restored(read_denoiser(Path(path))).to(device)
+    denoiser = restored(read_denoiser(Path(path))).to(device)
+    denoiser.precision = precision_on(denoiser.device, precision)
+    return denoiser

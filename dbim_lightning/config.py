@@ -42,6 +42,8 @@ class EvaluateValues:
     samples: str | None
     save_images: str | None
     device: str | None
+    precision: str
+    wandb: bool
     runs: str
     folder: str
 
@@ -164,7 +166,8 @@ def _takes(cfg: DictConfig, key: str) -> bool:
     parameters = inspect.signature(_located(node)).parameters.values()
     names = {parameter.name for parameter in parameters}
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    return last in names or is_open or last in ("_convert_", "_recursive_", "_partial_")
+    of_hydra = ("_target_", "_convert_", "_recursive_", "_partial_")
+    return last in names or is_open or last in of_hydra
 
 
 def known_keys(name: str, overrides: Sequence[str]) -> set[str]:

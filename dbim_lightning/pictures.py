@@ -1,25 +1,24 @@
 """Pictures for people to look at."""
 
-import math
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import make_grid
 
-from dbim_lightning.files import whole
+from dbim_lightning.files import write_whole
 
-INCHES = 0.8  # of one image, at 100 dots per inch
-LABEL_INCHES = 0.9
-SHEET_COLUMNS, SHEET_INCHES = 4, 3.0
+SIDE = 96  # px that an image takes at least, roughly
+GAP = 2  # px between images
+COLUMNS, LETTERS = 4, 34  # of a contact sheet: in a row, of a name
 
 
-def to_uint8(images: Tensor, truncates: bool = False) -> Tensor:
-    """[-1, 1] -> 0..255, rounded to the nearest level, or cut off to the level below."""
+def to_uint8(images: Tensor, rounding: str = "nearest") -> Tensor:
+    """[-1, 1] -> 0..255, rounded to the "nearest" level, or "down" to the one below."""
     levels = (images + 1) * 127.5
-    return (levels if truncates else levels.round()).clamp(0, 255).to(torch.uint8)
+    return (levels.round() if rounding == "nearest" else levels).clamp(0, 255).to(torch.uint8)
 
 
 def save_sheet(path: Path, rows: Mapping[str, Tensor]) -> None:
@@ -27,22 +26,22 @@ def save_sheet(path: Path, rows: Mapping[str, Tensor]) -> None:
 
     Args:
         path: of the file; its folder is made.
-        rows: label -> images (N, 3, H, W) uint8, the same N for all.
+        rows: label, of one line or more -> images (N, 3, H, W) uint8; the first sets their size.
     """
-    n = len(next(iter(rows.values())))
-    width, height = n * INCHES + LABEL_INCHES, len(rows) * INCHES
-    figure = Figure(figsize=(width, height), dpi=100)
+    n, _, height, width = next(iter(rows.values())).shape
+    scale = _scale(height, width)
+    height, width = height * scale + GAP, width * scale + GAP
+    font = ImageFont.load_default(max(14, height // 10))
+    left = max(int(_size(label, font)[0]) for label in rows) + 16
+    sheet = Image.new("RGB", (left + n * width, len(rows) * height), "white")
+    draw = ImageDraw.Draw(sheet)
     for i, (label, images) in enumerate(rows.items()):
-        bottom = 1 - (i + 1) / len(rows)
-        axes = figure.add_axes(
-            (LABEL_INCHES / width, bottom, 1 - LABEL_INCHES / width, 1 / len(rows))
-        )
-        row = make_grid(images.cpu(), nrow=n, padding=1, pad_value=255)
-        axes.imshow(row.permute(1, 2, 0).numpy(), aspect="auto", interpolation="nearest")
-        axes.set_axis_off()
-        axes.text(-0.01, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=9)
-    with whole(path) as beside:  # tight, however long the labels are
-        figure.savefig(beside, format="png", bbox_inches="tight", pad_inches=0.05)
+        middle = (left - 8, i * height + height // 2)
+        draw.multiline_text(middle, label, "black", font, anchor="rm", align="right")
+        for j, image in enumerate(images):
+            pixels = _enlarged(image, width - GAP, height - GAP)
+            sheet.paste(pixels, (left + j * width, i * height))
+    _save(path, sheet)
 
 
 def save_contact_sheet(path: Path, images: Mapping[str, Tensor]) -> None:
@@ -53,15 +52,38 @@ def save_contact_sheet(path: Path, images: Mapping[str, Tensor]) -> None:
         images: name -> image, all of one shape.
     """
     _, height, width = next(iter(images.values())).shape
-    rows = math.ceil(len(images) / SHEET_COLUMNS)
-    size = (SHEET_INCHES * SHEET_COLUMNS, (SHEET_INCHES * height / width + 0.2) * rows)
-    figure = Figure(figsize=size, dpi=120)
-    grid = figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat
-    for axes, (name, image) in zip(grid, images.items(), strict=False):
-        axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-        axes.set_title(name if len(name) <= 34 else f"…{name[-34:]}", fontsize=7)
-    for axes in figure.axes:
-        axes.set_axis_off()
-    figure.tight_layout(pad=0.3)
-    with whole(path) as beside:
-        figure.savefig(beside, format="png")
+    scale, font = _scale(height, width), ImageFont.load_default(13)
+    names = [name if len(name) <= LETTERS else f"…{name[-LETTERS:]}" for name in images]
+    cell = max(width * scale, *(int(_size(name, font)[0]) for name in names)) + 12
+    line = height * scale + 28
+    size = (cell * min(COLUMNS, len(images)), line * -(-len(images) // COLUMNS))
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (name, image) in enumerate(zip(names, images.values(), strict=True)):
+        left, top = i % COLUMNS * cell, i // COLUMNS * line
+        draw.text((left + cell // 2, top + 12), name, "black", font, anchor="mm")
+        pixels = _enlarged(image, width * scale, height * scale)
+        sheet.paste(pixels, (left + (cell - width * scale) // 2, top + 24))
+    _save(path, sheet)
+
+
+def _scale(height: int, width: int) -> int:
+    return max(1, round(SIDE / min(height, width)))
+
+
+def _enlarged(image: Tensor, width: int, height: int) -> Image.Image:
+    pixels = Image.fromarray(image.cpu().permute(1, 2, 0).numpy())
+    return pixels.resize((width, height), Image.Resampling.NEAREST)
+
+
+def _size(text: str, font: ImageFont.FreeTypeFont) -> tuple[float, float]:
+    left, top, right, bottom = ImageDraw.Draw(Image.new("1", (1, 1))).multiline_textbbox(
+        (0, 0), text, font
+    )
+    return right - left, bottom - top
+
+
+def _save(path: Path, picture: Image.Image) -> None:
+    file = io.BytesIO()
+    picture.save(file, "png")
+    write_whole(path, file.getvalue())

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from cleanfid import inception_pytorch
-from torch import Tensor, nn
-
 from dbim_lightning.evaluation.metric import Images
+from torch import Tensor, nn
 
 TORCHVISION = {
     "vgg": ("vgg16", "vgg16-397923af.pth"),

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
-from torchvision.transforms.functional import to_pil_image
 
 from dbim_lightning.data.images import to_tensor
 from dbim_lightning.data.masks import Coverage, draw_mask, read_mask
@@ -25,7 +24,8 @@ Corrupted = dict[str, Tensor]
 def jpeg(image: Tensor, index: int, quality: int = 10) -> Corrupted:
     """Encodes and decodes; I2SB's qualities are 10 and 5."""
     file = BytesIO()
-    to_pil_image(to_uint8(image)).save(file, "JPEG", quality=quality)
+    pixels = to_uint8(image).permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return {"x_T": to_tensor(Image.open(file))}
 
 

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import center_crop, resize
 
 from dbim_lightning.errors import UserError
 
@@ -87,13 +85,17 @@ def fit(
     image: Image.Image,
     size: int,
     how: Fit,
-    interpolation: InterpolationMode = InterpolationMode.BICUBIC,
+    resampling: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Image.Image:
     """A square of `size`: "crop" scales the short side and cuts the middle out; "squash" scales
     both sides, whatever the shape was."""
     if how == "squash":
-        return resize(image, [size, size], interpolation)
-    return center_crop(resize(image, size, interpolation), size)
+        return image.resize((size, size), resampling)
+    short = min(image.size)
+    width, height = (int(size * side / short) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    scaled = image.resize((width, height), resampling)
+    return scaled.crop((left, top, left + size, top + size))
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import InterpolationMode
 
 from dbim_lightning.data import corruptions
 from dbim_lightning.data.images import fit, read_image, to_tensor
@@ -55,7 +55,9 @@ class Restoration(Dataset):
         prepared_by: str | None = None,
     ):
         self.image_size, self.upscale = image_size, upscale
-        self.interpolation = InterpolationMode(interpolation)
+        if interpolation not in ("bicubic", "bilinear"):
+            raise UserError(f"dataset.interpolation={interpolation}: choose bicubic or bilinear")
+        self.resampling = Image.Resampling[interpolation.upper()]
         self._corrupt = _named(corruption) if isinstance(corruption, str) else corruption
         self._corrupt(torch.zeros(3, image_size, image_size), 0)  # unusable options fail here
         self.folder, found = split_images(Path(root), split)
@@ -80,7 +82,7 @@ class Restoration(Dataset):
                 f"{self.folder / file} is {image.width}x{image.height}, smaller than "
                 f"dataset.image_size={self.image_size}: lower that, or remove the image"
             )
-        x_0 = to_tensor(fit(image, self.image_size, "crop", self.interpolation))
+        x_0 = to_tensor(fit(image, self.image_size, "crop", self.resampling))
         name = file.rpartition(".")[0]
         pair = Pair(x_0=x_0, index=index, name=name, **self._corrupt(x_0, index))
         if self._classes is not None:

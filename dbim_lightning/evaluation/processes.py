@@ -3,38 +3,41 @@
 import atexit
 import os
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dbim_lightning.evaluation.metric import Sums
+Value = TypeVar("Value")
+
+
+def start_processes() -> None:
+    """Connects the processes that torchrun has started, if it has, and gives each an accelerator of
+    its own, where there are any."""
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return
+    # Sums live on the CPU; a process without images waits for the others.
+    dist.init_process_group("gloo", timeout=timedelta(days=7))
+    atexit.register(dist.destroy_process_group)  # or its threads may abort the exit
+    if torch.accelerator.is_available():
+        torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """(0, 1) unless torchrun, or a trainer, has started several processes.
-
-    Under torchrun the first call gives each process an accelerator of its own, where there are any.
-    """
-    if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Sums live on the CPU; a process without images waits for the others.
-        dist.init_process_group("gloo", timeout=timedelta(days=7))
-        atexit.register(dist.destroy_process_group)  # or its threads may abort the exit
-        if torch.accelerator.is_available():
-            torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
+    """(0, 1) unless several processes are connected."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def broadcast(value: str) -> str:
+def broadcast(value: Value) -> Value:
     """What the first process gives, where each may have its own, such as the time."""
-    rank_and_world_size()
     values = [value]
     if dist.is_initialized():
         dist.broadcast_object_list(values)
     return values[0]
 
 
-def all_reduce_sums(sums: Sums) -> Sums:
+def all_reduce_sums(sums: dict[str, Tensor]) -> dict[str, Tensor]:
     """The sums of all processes together."""
     if dist.is_initialized():
         for value in sums.values():

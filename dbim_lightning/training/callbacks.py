@@ -100,10 +100,12 @@ class Previews(Callback):
         folder: of the PNG files.
         samplers: one row of samples for each.
         num_images: spread evenly over the validation set.
+        precision: of the network while it samples: auto, float32, bfloat16 or float16.
     """
 
-    def __init__(self, folder: Path, samplers: list[Sampler], num_images: int):
+    def __init__(self, folder: Path, samplers: list[Sampler], num_images: int, precision: str):
         self.folder, self.samplers, self.num_images = folder, samplers, num_images
+        self.precision = precision
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -112,9 +114,10 @@ class Previews(Callback):
         shown = spread(dataset, min(self.num_images, len(dataset)))
         batch = default_collate([shown[i] for i in range(len(shown))])
         rows = {"source": to_uint8(batch["x_T"])}
-        for sampler in self.samplers:
-            samples = draw(pl_module.denoiser, sampler, batch, seed=0)
-            rows[f"NFE {sampler.calls}"] = to_uint8(samples)
+        with pl_module.denoiser.in_precision(self.precision):
+            for sampler in self.samplers:
+                samples = draw(pl_module.denoiser, sampler, batch, seed=0)
+                rows[f"NFE {sampler.calls}"] = to_uint8(samples)
         rows["target"] = to_uint8(batch["x_0"])
         path = self.folder / f"step_{trainer.global_step:07d}.png"
         save_sheet(path, rows)

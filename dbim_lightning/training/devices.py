@@ -2,13 +2,16 @@
 
 import torch
 
+from dbim_lightning.bridge.precision import best_precision
 
-def best_precision(accelerator: str = "auto") -> str:
+
+def trainer_precision(accelerator: str = "auto") -> str:
     """bf16-mixed where the Trainer's accelerator computes in bf16 natively, else 32-true."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        device = "cuda"
     elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        native = False
+        device = "mps"
     else:
-        native = torch.cpu._is_avx512_bf16_supported()
+        device = "cpu"
+    native = best_precision(torch.device(device)) == "bfloat16"
     return "bf16-mixed" if native else "32-true"

@@ -10,9 +10,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import Dataset
 
+from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
-from dbim_lightning.evaluation.kinds import kind_of
 from dbim_lightning.files import whole
 from dbim_lightning.samplers import Sampler
 
@@ -27,11 +27,12 @@ class Evaluations(Callback):
     Args:
         folder: of the run; the best checkpoint goes where `Checkpoints` writes, checkpoints/.
         dataset: split -> pairs.
-        protocol: makes it, when training begins; its split and context are left aside.
+        protocol: makes it, when training begins; its split and baselines are left aside.
         samplers: that differ in class or NFE.
         every_n_steps: from one evaluation to the next.
         num_images: spread evenly over the split, or all of it if it has fewer.
         best: the logged number by which `best.ckpt` is chosen, since this run began, or None.
+        precision: of the network while it samples: auto, float32, bfloat16 or float16.
 
     Raises:
         UserError: no steps between evaluations, or, when training begins, no number of the name
@@ -47,33 +48,34 @@ class Evaluations(Callback):
         every_n_steps: int,
         num_images: int,
         best: str | None = None,
+        precision: str = "auto",
     ):
         if every_n_steps < 1:
             raise UserError(f"evaluation.every_n_steps={every_n_steps}: use 1 or more")
         self.folder, self.dataset, self.protocol = folder, dataset, protocol
         self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.calls}": s for s in samplers}
         self.every_n_steps, self.num_images, self.best = every_n_steps, num_images, best
+        self.precision = precision
         self._step, self._smallest, self._improved = 0, float("inf"), False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
         with isolate_rng():
-            judge = self._evaluator = self._make_evaluator(pl_module)
-            metrics = judge.protocol.metrics(judge.references, len(judge.data), judge.device)
-        names = [name for metric in metrics for name in metric.names]
+            self._evaluator = self._make_evaluator(pl_module)
+        metrics = [m for m in self._evaluator.protocol.metrics if m.noises == 1]
+        names = [name for metric in metrics for name in metric.columns]
         logged = [f"{sampler}/{name}" for sampler in self.samplers for name in names]
         if self.best is not None and self.best not in logged:
             raise UserError(f"evaluation.best={self.best}: choose one of {', '.join(logged)}")
 
     def _make_evaluator(self, pl_module: LightningModule) -> Evaluator:
         return Evaluator(
-            pl_module.denoiser,
             self.dataset,
-            replace(self.protocol(), split="validation", context=False),
+            replace(self.protocol(), split="validation", baselines=False),
             pl_module.device,
             min(self.num_images, len(self.dataset("validation"))),
-            folder=self.folder / "evaluation",
-            origin={"dataset": pl_module.config.get("dataset")},
+            self.folder / "evaluation",
+            {"dataset": pl_module.config.get("dataset")},
         )
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -83,7 +85,7 @@ class Evaluations(Callback):
             return
         self._step = step
         with isolate_rng():
-            numbers = self._numbers()
+            numbers = self._numbers(pl_module.denoiser)
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step)
             logger.save()
@@ -91,14 +93,16 @@ class Evaluations(Callback):
             self._smallest, self._improved = self._cost(numbers), True
 
     def _cost(self, numbers: dict[str, float]) -> float:
-        higher_is_better = kind_of(self.best.rpartition("/")[2]).better == "↑"
-        return -numbers[self.best] if higher_is_better else numbers[self.best]
+        column = self._evaluator.protocol.columns[self.best.rpartition("/")[2]]
+        return -numbers[self.best] if column.better == "↑" else numbers[self.best]
 
-    def _numbers(self) -> dict[str, float]:
+    def _numbers(self, denoiser: BridgeDenoiser) -> dict[str, float]:
         numbers = {}
-        for name, sampler in self.samplers.items():
-            values = self._evaluator.judge(self._evaluator.samples(sampler, seed=0), name)
-            numbers |= {f"{name}/{metric}": value for metric, value in values.items()}
+        with denoiser.in_precision(self.precision):
+            for name, sampler in self.samplers.items():
+                stream = self._evaluator.generation(denoiser, sampler, seed=0)
+                values = self._evaluator.judge(stream, name)
+                numbers |= {f"{name}/{metric}": value for metric, value in values.items()}
         return numbers
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from dbim_lightning.evaluation.backbones import ClassifierAccuracy, DINOv2
 from published_files import (
     assert_splits_agree,
     random_images,
@@ -12,7 +13,6 @@ from published_files import (
 from torchvision.models import ResNet50_Weights, resnet50
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.backbones import ClassifierAccuracy, DINOv2
 
 SMALL = "vit_small_patch14_dinov2"
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)

@@ -7,12 +7,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
-
-from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation import distances
 from dbim_lightning.evaluation.distances import (
     FeatureDistance,
     frechet_distance_of_moments,
@@ -21,6 +15,12 @@ from dbim_lightning.evaluation.distances import (
 from dbim_lightning.evaluation.metric import Images
 from dbim_lightning.evaluation.moments import KeptFeatures, Moments, mean_and_covariance
 from dbim_lightning.evaluation.reference import make_reference
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation import distances
 
 
 def frechet_distance(features_a, features_b):

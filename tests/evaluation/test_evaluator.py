@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dbim_lightning.evaluation.generate import Generation
 from golden_data import ToyNetwork
 from torch.utils.data import Subset
 
@@ -18,7 +19,6 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
 from dbim_lightning.evaluation import evaluator as evaluating
 from dbim_lightning.evaluation.features import FeatureNetwork
-from dbim_lightning.evaluation.generate import Generation
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import DBIM, Karras
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from dbim_lightning.evaluation.generate import images_of
+from dbim_lightning.evaluation.given import GivenSamples, save_png
 from picture_files import picture, save
 from torch.utils.data import Subset
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.generate import images_of
-from dbim_lightning.evaluation.given import GivenSamples, save_png
 from dbim_lightning.pictures import to_uint8
 
 COUNT = 70

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 import torch
 from cleanfid.inception_torchscript import InceptionV3W
+from dbim_lightning.evaluation.inception import MODES, Inception, InceptionScore
+from dbim_lightning.evaluation.reference import make_reference
 from PIL import Image
 from published_files import (
     assert_splits_agree,
@@ -13,8 +15,6 @@ from published_files import (
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol, inception
-from dbim_lightning.evaluation.inception import MODES, Inception, InceptionScore
-from dbim_lightning.evaluation.reference import make_reference
 
 WRITERS = dict.fromkeys(MODES, write_torchscript) | {"legacy_pytorch": write_pytorch_fid}
 

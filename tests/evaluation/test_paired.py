@@ -4,6 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from dbim_lightning.evaluation.diversity import Diversity
+from dbim_lightning.evaluation.paired import PairedMetrics
 from published_files import (
     TORCHVISION,
     assert_splits_agree,
@@ -16,9 +18,7 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.diversity import Diversity
 from dbim_lightning.evaluation.features import FeatureNetwork
-from dbim_lightning.evaluation.paired import PairedMetrics
 
 NETS = [pytest.param("vgg", marks=pytest.mark.slow), "alex", "squeeze"]
 

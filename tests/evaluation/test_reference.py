@@ -5,10 +5,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
-from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation import reference
 from dbim_lightning.evaluation.moments import KeptFeatures
 from dbim_lightning.evaluation.reference import (
     cached_reference,
@@ -16,6 +12,10 @@ from dbim_lightning.evaluation.reference import (
     read_reference,
     write_reference,
 )
+from torch import Tensor, nn
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation import reference
 
 IMAGES = torch.randint(
     256, (150, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from dbim_lightning.evaluation.plot import plot
+from dbim_lightning.evaluation.rows import collect, labels
 from matplotlib.colors import same_color
 from matplotlib.image import imread
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.plot import plot
 from dbim_lightning.evaluation.report import summarise, table
-from dbim_lightning.evaluation.rows import collect, labels
 
 REFERENCES = {
     "source": {"kid_lite0": 0.107, "fd_lite0": 113.5, "mse": 0.08, "psnr": 9.1, "ssim": 0.5},

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dbim_lightning.evaluation.generate import Generation, own_blocks
+from dbim_lightning.evaluation.shards import SampleShards, Shard
 from golden_data import ToyNetwork
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.generate import Generation, own_blocks
-from dbim_lightning.evaluation.shards import SampleShards, Shard
 from dbim_lightning.samplers import DBIM
 
 COUNT = 300  # four blocks of 64 and one of 44

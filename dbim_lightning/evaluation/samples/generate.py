@@ -1,4 +1,4 @@
-"""From sources to sampled images, as a stream that metrics consume."""
+"""From sources to images that a bridge samples, as a stream that metrics consume."""
 
 import time
 from collections.abc import Iterator
@@ -11,26 +11,11 @@ from torch.utils.data import Dataset, default_collate
 
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import Pair
-from dbim_lightning.evaluation.metric import Images
-from dbim_lightning.evaluation.shards import SampleShards, Shard
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.images import BLOCK, Images, images_of, own_blocks
+from dbim_lightning.evaluation.samples.shards import SampleShards, Shard
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import Sampler, draw
-
-BLOCK = 64
-"""Images that metrics see at a time, and that a shard holds, whatever the batch size is."""
-
-
-def own_blocks(count: int, rank: int, world_size: int) -> list[range]:
-    """Positions below `count` that one rank evaluates: every world_size-th block of 64."""
-    starts = range(rank * BLOCK, count, world_size * BLOCK)
-    return [range(start, min(start + BLOCK, count)) for start in starts]
-
-
-def images_of(block: range, pairs: Pair, samples: Tensor) -> Images:
-    """What metrics see of the pairs (a batch) at these positions, and of their samples."""
-    sources, targets = to_uint8(pairs["x_T"]), to_uint8(pairs["x_0"])
-    position = torch.tensor(block)
-    return Images(pairs["index"], position, sources, samples, targets, pairs.get("label"))
 
 
 @dataclass(eq=False)
@@ -48,7 +33,10 @@ class Generation:
         batch_size: of sampling; above 64 it is rounded down to a multiple of 64.
         rank, world_size: which of how many processes this is.
         shards: where samples are kept, and read from if they are there.
-        truncates: whether samples become uint8 by cutting off, as published.
+        rounding: how samples become uint8: to the "nearest" level, or "down", as published.
+
+    Raises:
+        UserError: a batch size below 1.
 
     Attributes:
         calls: network calls in each batch, as counted.
@@ -63,9 +51,11 @@ class Generation:
     rank: int = 0
     world_size: int = 1
     shards: SampleShards | None = None
-    truncates: bool = False
+    rounding: str = "nearest"
 
     def __post_init__(self):
+        if self.batch_size < 1:
+            raise UserError(f"batch_size={self.batch_size}: use 1 or more")
         self.blocks = own_blocks(len(self.data), self.rank, self.world_size)
         self.blocks_at_once = max(1, self.batch_size // BLOCK)
         self.batch_size = min(self.batch_size, self.blocks_at_once * BLOCK)
@@ -117,7 +107,7 @@ class Generation:
             samples = draw(self.denoiser, self.sampler, batch, self.seed)
         finally:
             counting.remove()
-        return to_uint8(samples, self.truncates).cpu()
+        return to_uint8(samples, self.rounding).cpu()
 
     def _count(self, *_: Any) -> None:
         self.calls += 1

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.metric import Sums
 
 KEPT_IMAGES = 10_000
 
@@ -34,12 +33,12 @@ class Moments:
         self._sums["sum"] += features.sum(dim=0)
         self._sums["products"].addmm_(features.T, features)
 
-    def sums(self) -> Sums:
+    def sums(self) -> dict[str, Tensor]:
         """n (), sum (d,) and products (d, d), float64."""
         return {name: value.clone() for name, value in self._sums.items()}
 
 
-def mean_and_covariance(sums: Sums) -> tuple[Tensor, Tensor]:
+def mean_and_covariance(sums: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Mean (d,) and unbiased covariance (d, d) in float64 from the sums of `Moments`.
 
     Raises:
@@ -57,17 +56,18 @@ class KeptFeatures:
     """Features of at most `at_most` among `num_images` images, spread evenly over their positions.
 
     Attributes:
+        positions: of the images that are kept.
         rows: (min(at_most, num_images), d) float32. A row is zero until its image is seen, so
             that the rows of processes that have seen different images add up without rounding.
     """
 
     def __init__(self, num_images: int, num_features: int, at_most: int = KEPT_IMAGES) -> None:
         count = min(at_most, num_images)
-        self._positions = torch.arange(count) * num_images // count
+        self.positions = torch.arange(count) * num_images // count
         self.rows = torch.zeros(count, num_features)
 
     def update(self, position: Tensor, features: Tensor) -> None:
         """Keeps what is to be kept of features (B, d) of the images at position (B,)."""
-        row = torch.searchsorted(self._positions, position).clamp(max=len(self.rows) - 1)
-        kept = self._positions[row] == position
+        row = torch.searchsorted(self.positions, position).clamp(max=len(self.rows) - 1)
+        kept = self.positions[row] == position
         self.rows[row[kept]] = features.cpu()[kept].float()

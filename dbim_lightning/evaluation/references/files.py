@@ -1,4 +1,4 @@
-"""Statistics of reference images: computed, written, read and cached, in the published npz form.
+"""Files of reference statistics, in the published npz form: written, read and cached.
 
 A file holds `mu` (d,) and `sigma` (d, d), mean and unbiased covariance of features; `act` (m, d),
 features; `arr_0` (N, H, W, 3) uint8, images; or some of these. Files of this project add
@@ -11,10 +11,10 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -22,32 +22,17 @@ from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.features import FeatureNetwork
-from dbim_lightning.evaluation.moments import KeptFeatures, Moments, mean_and_covariance
+from dbim_lightning.evaluation.features.moments import KeptFeatures
+from dbim_lightning.evaluation.features.network import FeatureNetwork
+from dbim_lightning.evaluation.references.statistics import (
+    Reference,
+    make_reference,
+    numbered,
+    statistics_of,
+)
 from dbim_lightning.files import whole
 
 _ROWS = 64  # read at a time
-
-
-class Reference(NamedTuple):
-    """Mean (d,) and covariance (d, d) in float64; features (m, d) float32 for KID, or None."""
-
-    mean: Tensor
-    covariance: Tensor
-    features: Tensor | None
-
-
-def make_reference(
-    images: Iterable[Tensor], num_images: int, network: FeatureNetwork, device: torch.device | str
-) -> Reference:
-    """Statistics of a stream of images, in batches (B, 3, H, W) uint8 of any size.
-
-    Raises:
-        UserError: if it is not of `num_images` images, 2 or more, or features are not finite.
-    """
-    network = network.to(device)
-    features = (network(batch.to(device)) for batch in images)
-    return _statistics(features, num_images, network.num_features)
 
 
 def read_reference(
@@ -71,7 +56,7 @@ def read_reference(
         if {"mu", "sigma"} <= shapes.keys():
             return _stored(file)
         if "act" in shapes:
-            return _statistics(_rows(file, "act"), shapes["act"][0], network.num_features)
+            return statistics_of(_rows(file, "act"), shapes["act"][0], network.num_features)
         images = (rows.permute(0, 3, 1, 2) for rows in _rows(file, "arr_0"))
         return make_reference(images, shapes["arr_0"][0], network, device)
 
@@ -106,26 +91,6 @@ def cached_reference(
         write_reference(path, make(), key)
     with _open(path) as file:
         return _stored(file)
-
-
-def _statistics(features: Iterable[Tensor], num_images: int, num_features: int) -> Reference:
-    """Of a stream of features (B, d) in the order of their images."""
-    moments, kept = Moments(num_features), KeptFeatures(num_images, num_features)
-    for position, batch in _numbered(features):
-        moments.update(batch)
-        kept.update(position, batch)
-    sums = moments.sums()
-    if sums["n"] != num_images:
-        raise UserError(f"{int(sums['n'])} reference images: {num_images} were announced")
-    return Reference(*mean_and_covariance(sums), kept.rows)
-
-
-def _numbered(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each batch with the positions (B,) of its rows in the stream."""
-    start = 0
-    for batch in batches:
-        yield torch.arange(start, start + len(batch)), batch
-        start += len(batch)
 
 
 @contextmanager
@@ -181,7 +146,7 @@ def _stored(file: NpzFile) -> Reference:
     if "act" not in file:
         return Reference(mean, cov, None)
     kept = KeptFeatures(_header(file, "act")[0][0], len(mean))
-    for position, rows in _numbered(_rows(file, "act")):
+    for position, rows in numbered(_rows(file, "act")):
         kept.update(position, rows)
     return Reference(mean, cov, kept.rows)
 

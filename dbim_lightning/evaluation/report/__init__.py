@@ -1,0 +1,1 @@
+"""Result rows as tables, plots and pictures: python -m dbim_lightning.evaluation.report FOLDER."""

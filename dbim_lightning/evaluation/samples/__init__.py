@@ -1,0 +1,1 @@
+"""Where samples come from: a bridge, or the files of another program."""
