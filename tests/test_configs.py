@@ -55,8 +55,8 @@ def test_training_composes_and_builds_with_every_choice(group, choice):
 @pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "metrics"])
 def test_a_protocol_is_made_or_names_the_missing_weights(choice, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("dbim_lightning.evaluation.inception.CLEANFID_FOLDER", tmp_path)
-    cfg = compose("evaluate", [f"metrics={choice}"])
+    monkeypatch.setattr("dbim_lightning.evaluation.features.inception.CLEANFID_FOLDER", tmp_path)
+    cfg = compose("evaluate", [f"metrics={choice}", "precision=float32"])
     if choice in ("offline", "paired", "none"):
         assert instantiate(cfg.metrics).name == choice
     else:
@@ -123,7 +123,7 @@ def test_training_times_are_chosen():
         ("train", ["+lr=1"], "lr: .*training.optimizer.lr"),
         ("train", ["+trainer.determinstic=true"], "the nearest are trainer.deterministic"),
         ("train", ["dataset=packed", "dataset.rot=x"], "dataset.rot: the nearest are dataset.root"),
-        ("train", ["evaluation.metrics.conext=true"], "nearest are evaluation.metrics.context"),
+        ("train", ["evaluation.metrics.baseline=true"], "nearest are evaluation.metrics.baselines"),
         ("evaluate", ["+eta=1"], "eta: the nearest are sampler.eta"),
         ("evaluate", ["++num_image=4"], "num_image: the nearest are num_images"),
         ("evaluate", ["sampler=ddbm", "sampler.churn=0.1"], "sampler.churn_step_ratio"),
@@ -143,9 +143,13 @@ def test_a_misspelt_key_is_refused_with_the_nearest_known_ones(name, words, near
         ("train", "trainer.num_nodes=2"),
         ("train", "+training.optimizer.eps=1e-6"),
         ("train", "+network.use_checkpoint=true"),
-        ("train", "+evaluation.metrics.paired.lpips=alex"),
+        ("train", "+evaluation.metrics.measured.paired.lpips=alex"),
         ("train", "+dataset._convert_=all"),
-        ("evaluate", "+metrics.paired.lpips=alex"),
+        ("evaluate", "+metrics.measured.paired.lpips=alex"),
+        (
+            "evaluate",
+            "+metrics.measured.more._target_=dbim_lightning.evaluation.metrics.PairedMetrics",
+        ),
         ("evaluate", "++nfe=5"),
     ],
 )

@@ -39,8 +39,9 @@ def test_a_sampler_of_another_paper(folder, trained):
     options += ["sampler=euler_sde", "sampler.eta=0.5", f"hydra.run.dir={folder / 'run'}"]
     run("evaluate.py", f"--config-dir={folder / 'conf'}", *options)
     row = json.loads((folder / "run" / "results.json").read_text())
-    assert (row["sampler"], row["eta"], row["grid"]) == ("euler_sde.EulerSDE", 0.5, "uniform")
-    assert row["nfe"] == row["nfe_counted"] == 5
+    assert row["sampler"]["_target_"] == "euler_sde.EulerSDE"
+    assert row["sampler"]["eta"] == 0.5
+    assert row["nfe"] == row["cost"]["nfe_counted"] == 5
 
 
 def test_an_objective_a_dataset_and_a_schedule(folder):
@@ -54,4 +55,5 @@ def test_an_objective_a_dataset_and_a_schedule(folder):
     options = [f"runs={folder}", "nfe=2", "num_images=4", "metrics=paired"]
     run("evaluate.py", *options, f"hydra.run.dir={folder / 'evaluation'}")
     row = json.loads((folder / "evaluation" / "results.json").read_text())
-    assert row["dataset"] == "Discs image_size=16"
+    assert row["origin"]["dataset"]["_target_"] == "discs.Discs"
+    assert row["origin"]["dataset"]["image_size"] == 16

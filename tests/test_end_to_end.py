@@ -164,6 +164,8 @@ def test_help_shows_every_group_and_key_of_the_configuration(script, others):
         ("evaluate.py seed=abc", "seed: Value 'abc'"),
         ("evaluate.py samples=x dataset=openmoji device=quick", "device=quick cannot be used"),
         ("evaluate.py nfe=ten", "nfe: Value 'ten'"),
+        ("evaluate.py precision=half", "precision=half: choose auto, float32"),
+        ("train.py precision=half", "precision=half: choose auto, float32"),
         ("evaluate.py nfo=5", "there is no key nfo: the nearest are nfe"),
         ("evaluate.py +eta=1", "there is no key eta: the nearest are sampler.eta"),
         ("train.py trainer.max_step=5", "trainer.max_step: the nearest are trainer.max_steps"),

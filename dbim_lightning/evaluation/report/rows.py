@@ -195,6 +195,7 @@ def _averaged(jobs: list[Job]) -> Job:
         jobs[0],
         settings=jobs[0].settings | {"seed": seeds},
         numbers={key: fmean(found) for key, found in values.items()},
+        columns={key: jobs[0].columns[key] for key in values},
         spread=spread,
     )
 

@@ -1,18 +1,11 @@
-from dataclasses import replace
-
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from dbim_lightning.evaluation.backbones import ClassifierAccuracy, DINOv2
-from published_files import (
-    assert_splits_agree,
-    random_images,
-    write_torchvision,
-)
-from torchvision.models import ResNet50_Weights, resnet50
+from published_files import random_images
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.features import DINOv2
 
 SMALL = "vit_small_patch14_dinov2"
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -66,25 +59,3 @@ def test_dinov2_loads_tensors_only(tmp_path):
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "module.pth")
     with pytest.raises(UserError, match="Weights only load failed"):
         DINOv2(tmp_path / "module.pth", SMALL)
-
-
-def test_accuracy_counts_what_torchvisions_own_network_recognises(checkpoints):
-    write_torchvision("resnet50", checkpoints)
-    network = resnet50(weights=ResNet50_Weights.IMAGENET1K_V1).eval()
-    images = random_images(6, 40)
-    x = (images.samples / 127.5 - 1 + 1) / 2
-    x = F.interpolate(x, (224, 224), mode="bicubic", align_corners=False, antialias=False)
-    with torch.no_grad():
-        best = network((x - MEAN) / STD).argmax(dim=1)
-    labels = torch.where(torch.arange(6) % 3 == 0, (best + 1) % 1000, best)
-    images = replace(images, labels=labels)
-    value = assert_splits_agree(ClassifierAccuracy(), images, batch_sizes=(1, 4))
-    assert value == {"accuracy_resnet50": 4 / 6}
-
-
-def test_accuracy_needs_labels_and_its_file(checkpoints):
-    with pytest.raises(UserError, match=r"resnet50-0676ba61\.pth, which is missing: put it there"):
-        ClassifierAccuracy()
-    write_torchvision("resnet50", checkpoints)
-    with pytest.raises(UserError, match="accuracy_resnet50 needs class labels"):
-        ClassifierAccuracy().update(replace(random_images(2), labels=None))

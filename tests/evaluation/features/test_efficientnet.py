@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from matplotlib.cbook import get_sample_data
 from matplotlib.image import imread
+from published_files import random_images
 from torch import Tensor
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.features import EfficientNetLite0
+from dbim_lightning.evaluation.features import EfficientNetLite0, efficientnet
 
 # Stages of EfficientNet-B0: (blocks, stride of the first block).
 STAGES = [(1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1)]
@@ -75,6 +76,30 @@ def test_knows_a_military_uniform(extractor, photo):
     assert extractor.network.classifier(extractor(photo)).argmax() == 652
 
 
+def test_any_number_of_images_has_the_features_of_each_alone(extractor):
+    images = random_images(2 * efficientnet.CPU_BATCH + 1).samples
+    alone = torch.cat([extractor(image[None]) for image in images])
+    torch.testing.assert_close(extractor(images), alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_gives_other_float32_features_close_to_those_of_float32(
+    extractor, photo, precision
+):
+    network = EfficientNetLite0(precision=precision)
+    features, expected = network(photo), extractor(photo)
+    assert (features.dtype, features.shape) == (torch.float32, expected.shape)
+    assert not torch.equal(features, expected)
+    assert (features - expected).norm() < 0.05 * expected.norm()
+
+
+def test_fingerprints_tell_precisions_apart_and_not_objects(extractor):
+    networks = [EfficientNetLite0(), *map(EfficientNetLite0, ("bfloat16", "float16"))]
+    fingerprints = [network.fingerprint() for network in networks]
+    assert fingerprints[0] == extractor.fingerprint()
+    assert len(set(fingerprints)) == 3
+
+
 def test_stays_frozen_and_in_evaluation_mode_inside_a_training_module(extractor):
     images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
     before = extractor(images)
@@ -98,11 +123,15 @@ def test_refuses_anything_but_uint8_rgb(extractor, images):
 
 
 def test_says_what_to_install(monkeypatch):
+    efficientnet._network.cache_clear()
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"timm: pip install 'dbim-lightning\[demo\]'"):
         EfficientNetLite0()
 
 
-def test_importing_the_module_does_not_import_timm():
-    code = "import sys, dbim_lightning.evaluation.features; sys.exit('timm' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_importing_the_modules_does_not_import_what_few_networks_need():
+    code = "import sys, dbim_lightning.evaluation.features; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert not {"timm", "cleanfid", "torchvision"} & set(loaded.stdout.split())

@@ -1,20 +1,15 @@
 import cleanfid.features
-import numpy as np
 import pytest
 import torch
 from cleanfid.inception_torchscript import InceptionV3W
-from dbim_lightning.evaluation.inception import MODES, Inception, InceptionScore
-from dbim_lightning.evaluation.reference import make_reference
 from PIL import Image
-from published_files import (
-    assert_splits_agree,
-    random_images,
-    write_pytorch_fid,
-    write_torchscript,
-)
+from published_files import random_images, write_pytorch_fid, write_torchscript
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation import Evaluator, Protocol, inception
+from dbim_lightning.evaluation import Evaluator, Protocol
+from dbim_lightning.evaluation.features import inception
+from dbim_lightning.evaluation.features.inception import MODES, Inception
+from dbim_lightning.evaluation.metrics import FeatureDistance
 
 WRITERS = dict.fromkeys(MODES, write_torchscript) | {"legacy_pytorch": write_pytorch_fid}
 
@@ -70,10 +65,10 @@ def test_fid_of_files_is_cleanfids(checkpoints, fid, tmp_path):
     expected = fid.compute_fid(*folders, mode=mode, use_dataparallel=False, **OPTIONS)
     x_0 = images[1].float() / 127.5 - 1
     pairs = [{"x_0": x, "x_T": x, "index": i, "name": str(i)} for i, x in enumerate(x_0)]
-    protocol = Protocol("toy", features=[Inception(mode)])
-    judge = Evaluator(None, lambda split: pairs, protocol, folder=tmp_path)
-    row = judge.run_given(tmp_path / "samples")
-    assert row[f"fid_inception_{mode}"] == pytest.approx(expected, rel=1e-6)
+    protocol = Protocol("toy", measured={"inception": FeatureDistance(Inception(mode))})
+    judge = Evaluator(lambda split: pairs, protocol, folder=tmp_path)
+    numbers = judge.given(tmp_path / "samples").row["metrics"]
+    assert numbers[f"fid_inception_{mode}"] == pytest.approx(expected, rel=1e-6)
 
 
 def write_png(folder, images):
@@ -89,27 +84,9 @@ def test_logits_of_the_features_give_the_networks_own_probabilities(checkpoints)
     torch.testing.assert_close(logits.softmax(dim=1), network.network.base(images.float()))
 
 
-def test_fid_and_inception_score_run_the_network_once(checkpoints):
-    write_torchscript(checkpoints)
-    images, calls = random_images(8), []
-    first, second = Inception("clean"), Inception("clean")
-    reference = make_reference([images.targets], 8, first, "cpu")
-    for network in (first, second):
-        network.register_forward_hook(lambda *_: calls.append(1))
-    protocol = Protocol("toy", features=[first], inception_score=second)
-    metrics = protocol.metrics([reference], 8, torch.device("cpu"))
-    for batch in (images[:4], images[4:]):
-        for metric in metrics:
-            metric.update(batch)
-    assert len(metrics) == len(calls) == 2
-
-
-def test_pytorch_fid_has_features_only(checkpoints):
+def test_pytorch_fid_gives_features(checkpoints):
     write_pytorch_fid(checkpoints)
-    network = Inception("legacy_pytorch")
-    assert network(random_images(1).samples).shape == (1, 2048)
-    with pytest.raises(UserError, match="legacy_pytorch lacks"):
-        InceptionScore(network, 10)
+    assert Inception("legacy_pytorch")(random_images(1).samples).shape == (1, 2048)
 
 
 def test_torchscript_may_lie_where_cleanfid_keeps_it(checkpoints, tmp_path, monkeypatch):
@@ -151,19 +128,3 @@ def test_unknown_modes_and_other_images_are_refused(checkpoints):
     write_torchscript(checkpoints)
     with pytest.raises(UserError, match="pass \\(B, 3, H, W\\) uint8"):
         Inception("clean")(torch.zeros(1, 3, 8, 8))
-
-
-def test_inception_score_is_the_formula_over_consecutive_splits(checkpoints, monkeypatch):
-    monkeypatch.setattr(inception, "_SPLIT_SIZE", 8)
-    write_torchscript(checkpoints)
-    network, images = Inception("legacy_tensorflow"), random_images(20)
-    value = assert_splits_agree(InceptionScore(network, 20), images)
-    p = network.network.base(images.samples.float()).double().numpy()
-    p = p[images.position.argsort()]
-    splits = []
-    for part in (p[:8], p[8:16], p[16:]):
-        divergence = part * (np.log(part) - np.log(part.mean(axis=0, keepdims=True)))
-        splits.append(np.exp(divergence.sum(axis=1).mean()))
-    assert min(splits) > 1.01
-    assert value == {"is_inception_legacy_tensorflow": pytest.approx(np.mean(splits), rel=1e-6)}
-    assert InceptionScore(network, 5000).sums()["p"].shape == (625, 1008)

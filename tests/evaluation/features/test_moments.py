@@ -2,9 +2,13 @@
 
 import pytest
 import torch
-from dbim_lightning.evaluation.moments import KeptFeatures, Moments, mean_and_covariance
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.features.moments import (
+    KeptFeatures,
+    Moments,
+    mean_and_covariance,
+)
 
 FEATURES = torch.randn(300, 12, generator=torch.Generator().manual_seed(0)) + 1
 

@@ -1,35 +1,15 @@
-"""Samples of another program, by name, by index and as an array; our own as PNG and back."""
+"""Samples of another program, in a folder and as an array."""
 
 import numpy as np
 import pytest
 import torch
-from dbim_lightning.evaluation.generate import images_of
-from dbim_lightning.evaluation.given import GivenSamples, save_png
+from given_files import IMAGES, SAMPLES, pairs, samples, write
 from picture_files import picture, save
 from torch.utils.data import Subset
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.samples.given import GivenSamples
 from dbim_lightning.pictures import to_uint8
-
-COUNT = 70
-IMAGES = torch.rand(COUNT, 2, 3, 4, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
-SAMPLES = picture(COUNT, 4, 6, 3)
-
-
-def pairs(name="{:03}.x"):
-    return [
-        {"x_0": x[0], "x_T": x[1], "index": i, "name": name.format(i)} for i, x in enumerate(IMAGES)
-    ]
-
-
-def write(folder, name):
-    for i, pixels in enumerate(SAMPLES):
-        save(folder / f"{name.format(i)}.png", pixels)
-    return folder
-
-
-def samples(given):
-    return torch.cat([images.samples for images in given]).permute(0, 2, 3, 1).numpy()
 
 
 @pytest.mark.parametrize(
@@ -49,18 +29,6 @@ def test_folder_by_name_or_by_index(tmp_path, name, file):
     assert len(given) == 2
 
 
-def test_last_parts_of_names_where_some_names_have_no_more(tmp_path):
-    data = [pair | {"name": f"{'deep/' * (i % 2)}{i}"} for i, pair in enumerate(pairs())]
-    assert np.array_equal(samples(GivenSamples(write(tmp_path, "{}"), data)), SAMPLES)
-
-
-def test_last_parts_that_are_not_unique_are_no_names(tmp_path):
-    data = [pair | {"name": f"{i}/image"} for i, pair in enumerate(pairs())]
-    save(tmp_path / "image.png", SAMPLES[0])
-    with pytest.raises(UserError, match=r"lacks the samples of 70 of 70 pairs \(0/image, "):
-        GivenSamples(tmp_path, data)
-
-
 def test_index_is_that_in_the_data_set(tmp_path):
     chosen = [40, 3, 65]
     for i in chosen:
@@ -78,32 +46,6 @@ def test_array_by_position_over_ranks(tmp_path):
     ranks = [GivenSamples(tmp_path / "samples.npz", pairs(), rank, 2) for rank in range(2)]
     assert np.array_equal(samples(ranks[0]), SAMPLES[:64])
     assert np.array_equal(samples(ranks[1]), SAMPLES[64:])
-
-
-def test_missing_and_surplus_images_are_named(tmp_path):
-    write(tmp_path, "{:03}.x")
-    save(tmp_path / "more" / "else.png", SAMPLES[0])
-    with pytest.raises(UserError, match=r"has 1 images that belong to no pair \(more/else\.png\)"):
-        GivenSamples(tmp_path, pairs())
-    for i in range(12):
-        (tmp_path / f"{i:03}.x.png").unlink()
-    first_ten = r"\(000\.x, 001\.x, .*, 009\.x, \.\.\.\)"
-    with pytest.raises(UserError, match=rf"lacks the samples of 12 of 70 pairs {first_ten}"):
-        GivenSamples(tmp_path, pairs())
-
-
-def test_numbers_are_no_index_where_some_are_names(tmp_path):
-    write(tmp_path, "{}")
-    data = [pair | {"name": str(pair["index"] + 1)} for pair in pairs()]
-    with pytest.raises(UserError, match=r"lacks the samples of 1 of 70 pairs \(70\)"):
-        GivenSamples(tmp_path, data)
-
-
-def test_two_files_of_one_name(tmp_path):
-    write(tmp_path, "{}")
-    save(tmp_path / "07.png", SAMPLES[0])
-    with pytest.raises(UserError, match=r"07\.png and .*7\.png have one name: remove one"):
-        GivenSamples(tmp_path, pairs())
 
 
 def test_bad_images_are_named(tmp_path):
@@ -145,34 +87,3 @@ def test_files_that_are_no_arrays(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"samples\.npz is not a readable \.npz \(.*write it"):
             GivenSamples(path, pairs())
-
-
-def stream(data):
-    block = torch.utils.data.default_collate(data)
-    yield images_of(range(COUNT), block, torch.from_numpy(SAMPLES).permute(0, 3, 1, 2))
-
-
-@pytest.mark.parametrize("name", ["{:03}.x", "class {}/of/{}"])
-def test_png_files_come_back_and_are_written_once(tmp_path, name):
-    data = [pair | {"name": name.format(i, i)} for i, pair in enumerate(pairs())]
-    assert save_png(stream(data), data, tmp_path) == COUNT
-    paths = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    assert paths == sorted(tmp_path / f"{pair['name']}.png" for pair in data)
-    assert np.array_equal(samples(GivenSamples(tmp_path, data)), SAMPLES)
-
-    before = {path: path.stat().st_mtime_ns for path in paths}
-    paths[0].write_bytes(paths[0].read_bytes()[:70])
-    save(paths[1], SAMPLES[0] ^ 1)
-    paths[2].unlink()
-    assert save_png(stream(data), data, tmp_path) == COUNT
-    changed = [path for path in paths if path.stat().st_mtime_ns != before[path]]
-    assert changed == paths[:3]
-    assert np.array_equal(samples(GivenSamples(tmp_path, data)), SAMPLES)
-
-
-@pytest.mark.parametrize("name", ["../{}", "/{}", "a/../../{}"])
-def test_names_stay_in_their_folder(tmp_path, name):
-    data = pairs(name)
-    with pytest.raises(UserError, match=r"names a file outside .*rename the pair"):
-        save_png(stream(data), data, tmp_path / "samples")
-    assert not list(tmp_path.iterdir())

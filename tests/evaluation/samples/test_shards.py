@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dbim_lightning.evaluation.generate import Generation, own_blocks
-from dbim_lightning.evaluation.shards import SampleShards, Shard
 from golden_data import ToyNetwork
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.images import own_blocks
+from dbim_lightning.evaluation.samples.generate import Generation
+from dbim_lightning.evaluation.samples.shards import SampleShards, Shard
 from dbim_lightning.samplers import DBIM
 
 COUNT = 300  # four blocks of 64 and one of 44
@@ -111,8 +112,8 @@ def test_a_shard_is_an_npz_file(tmp_path, undisturbed):
 
 
 def start_slow_run(folder):
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests' / 'helpers'}"}
     return subprocess.Popen([sys.executable, __file__, folder], env=environment)
 
 
