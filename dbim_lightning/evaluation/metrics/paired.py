@@ -76,7 +76,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     """The structural similarity of images on [-1, 1], (B, C, H, W) each -> (B,).
 
     (Wang et al. 2004, equation 13) with C_1 = (0.01 L)^2, C_2 = (0.03 L)^2 for the range L = 2, and
-    moments in a Gaussian window of 11x11 with deviation 1.5, wherever that lies within the image.
+    moments in a Gaussian window of 11x11 with deviation 1.5 about every pixel, as torchmetrics has
+    it: beyond the border images are reflected.
     """
     c_1, c_2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     distance = torch.arange(_WINDOW, dtype=x.dtype, device=x.device) - _WINDOW // 2
@@ -85,7 +86,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     window = torch.outer(gaussian, gaussian)[None, None]
 
     def mean(z: Tensor) -> Tensor:
-        return F.conv2d(z.flatten(0, 1)[:, None], window).unflatten(0, z.shape[:2])[:, :, 0]
+        padded = F.pad(z, [_WINDOW // 2] * 4, mode="reflect").flatten(0, 1)
+        return F.conv2d(padded[:, None], window).unflatten(0, z.shape[:2])[:, :, 0]
 
     mu_x, mu_y = mean(x), mean(y)
     var_x, var_y = mean(x * x) - mu_x**2, mean(y * y) - mu_y**2

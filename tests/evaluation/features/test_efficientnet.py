@@ -131,7 +131,6 @@ def test_says_what_to_install(monkeypatch):
 
 def test_importing_the_modules_does_not_import_what_few_networks_need():
     code = "import sys, dbim_lightning.evaluation.features; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
-    assert not {"timm", "cleanfid", "torchvision"} & set(loaded.stdout.split())
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert "torch" in loaded
+    assert not {"timm", "cleanfid", "torchvision"} & set(loaded)
