@@ -14,11 +14,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning import config
+from dbim_lightning.bridge import precision_on
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import write_whole
 from dbim_lightning.training import (
     BridgeModule,
     Evaluations,
+    device_of,
     load_initial,
     make_loggers,
     resumed_config,
@@ -65,10 +67,12 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
 def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     """A Trainer that writes everything into `folder`."""
     samplers = [config.instantiate(cfg.sampler, nfe=nfe) for nfe in cfg.preview.nfe]
-    precision, accelerator = cfg.trainer.precision, cfg.trainer.accelerator
+    device = device_of(cfg.trainer.accelerator)
+    cfg.precision = precision_on(device, cfg.precision)
+    precision = cfg.trainer.precision
     return config.instantiate(
         cfg.trainer,
-        precision=trainer_precision(accelerator) if precision == "auto" else precision,
+        precision=trainer_precision(device) if precision == "auto" else precision,
         default_root_dir=folder,
         logger=make_loggers(folder, cfg.wandb_project),
         callbacks=[

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 import train
 from dbim_lightning.config import instantiate
-from dbim_lightning.training import trainer_precision
+from dbim_lightning.training import device_of, trainer_precision
 from dbim_lightning.weights import load_weights, read_denoiser
 
 
@@ -53,7 +53,7 @@ def test_metric_of_the_saved_checkpoint_is_that_of_the_training(trained):
     module = train.make_module(cfg)
     load_weights(module.denoiser, saved)
     trainer = lightning.Trainer(
-        precision=trainer_precision(), logger=False, enable_checkpointing=False
+        precision=trainer_precision(device_of("auto")), logger=False, enable_checkpointing=False
     )
     (again,) = trainer.validate(module, instantiate(cfg.data), verbose=False)
     result = json.loads((trained / "training.json").read_text())

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hashlib import sha256
 import pytest
 import torch
 from commands import ROOT, run
+from result_rows import cells
 
 from dbim_lightning.bridge import best_precision
 
@@ -63,6 +65,55 @@ def test_sweep_skips_what_cannot_be_and_ends_with_one_summary(trained, runs):
     assert again.count("skipped: done before, in ") == 9
     assert {path: path.read_bytes() for path in kept} == kept
     assert json.loads(lost.read_text())["metrics"] == json.loads(results[lost])["metrics"]
+
+
+STRICT = """from dataclasses import dataclass
+
+from dbim_lightning.samplers import DBIM
+
+
+@dataclass(frozen=True)
+class Strict(DBIM):
+    is_strict: bool = False
+    kid_size: int = 1
+"""
+
+
+def test_a_samplers_option_that_is_called_like_a_metric_tells_jobs_apart(
+    trained, tmp_path, monkeypatch
+):
+    (tmp_path / "strict.py").write_text(STRICT)
+    (tmp_path / "conf" / "sampler").mkdir(parents=True)
+    (tmp_path / "conf" / "sampler" / "strict.yaml").write_text("_target_: strict.Strict\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    checkpoint = f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
+    jobs = ["sampler=strict", "+sampler.is_strict=true,false", "+sampler.kid_size=1,2", "nfe=2"]
+    options = [checkpoint, "num_images=2", "metrics=paired", f"hydra.sweep.dir={tmp_path / 'out'}"]
+    run("evaluate.py", f"--config-dir={tmp_path / 'conf'}", "-m", *jobs, *options)
+    header, _, *body = cells((tmp_path / "out" / "summary.md").read_text())
+    assert header[:3] == ["is_strict", "kid_size", "NFE"]
+    told_apart = [line[:2] for line in body if line[0] != "source"]
+    assert told_apart == [["False", "1"], ["False", "2"], ["True", "1"], ["True", "2"]]
+
+
+def test_wandb_gets_a_job_as_a_run_and_a_sweep_as_a_table(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    options = [f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}", "num_images=2"]
+    options += ["metrics=paired", "wandb=true"]
+    run("evaluate.py", *options, "nfe=2", f"hydra.run.dir={tmp_path / 'run'}")
+    run("evaluate.py", "-m", *options, "nfe=2,3", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    row = json.loads((tmp_path / "run" / "results.json").read_text())
+    (job,) = tmp_path.glob("run/wandb/offline-run-*/*.wandb")
+    records = job.read_bytes()
+    assert b"eval/mse" in records
+    assert str(row["metrics"]["mse"]).encode() in records
+    assert trained.name.encode() in records  # the group
+    (sweep,) = tmp_path.glob("sweep/wandb/offline-run-*")
+    tables = [json.loads(path.read_text()) for path in sweep.rglob("*.table.json")]
+    (table,) = [table for table in tables if "metrics.mse" in table["columns"]]
+    assert [line[table["columns"].index("nfe")] for line in table["data"]] == [2, 3]
+    pictures = {path.name.rpartition("_")[0] for path in sweep.rglob("media/images/*.png")}
+    assert {name.partition("_0")[0] for name in pictures} >= {"images", "summary", "summary_cost"}
 
 
 def test_nfe_that_a_sampler_cannot_meet_is_said_in_log_and_row(trained, runs):

@@ -24,14 +24,9 @@ def precision_on(device: torch.device, name: str) -> str:
     Raises:
         UserError: a name that does not exist.
     """
-    check_precision(name)
-    return best_precision(device) if name == "auto" else name
-
-
-def check_precision(name: str) -> None:
-    """Raises a `UserError` for the name of a precision that does not exist."""
     if name not in ("auto", "float32", *HALF):
         raise UserError(f"precision={name}: choose auto, float32, {' or '.join(HALF)}")
+    return best_precision(device) if name == "auto" else name
 
 
 def running_in(precision: str, device: torch.device) -> AbstractContextManager:

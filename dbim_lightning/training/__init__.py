@@ -3,7 +3,7 @@
 from dbim_lightning.training.callbacks import Checkpoints, ImagesPerSecond, Previews, Progress
 from dbim_lightning.training.checkpoint import load_initial, resumed_config
 from dbim_lightning.training.datamodule import PairDataModule
-from dbim_lightning.training.devices import trainer_precision
+from dbim_lightning.training.devices import device_of, trainer_precision
 from dbim_lightning.training.ema import EMA
 from dbim_lightning.training.evaluations import Evaluations
 from dbim_lightning.training.loggers import make_loggers

@@ -10,7 +10,6 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import default_collate
 
-from dbim_lightning.bridge import check_precision
 from dbim_lightning.data import spread
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import Sampler, draw
@@ -108,7 +107,6 @@ class Previews(Callback):
         self, folder: Path, samplers: list[Sampler], num_images: int, precision: str = "auto"
     ):
         self.folder, self.samplers, self.num_images = folder, samplers, num_images
-        check_precision(precision)
         self.precision = precision
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -9,10 +9,13 @@ import json
 import pytest
 import torch
 from commands import ROOT, logged, run
+from omegaconf import OmegaConf
 
 import dbim_lightning
 from dbim_lightning.bridge import DDBMPreconditioning, VPSchedule
+from dbim_lightning.config import instantiate
 from dbim_lightning.weights import read_denoiser
+from dbim_lightning.weights.upgrade import upgraded
 
 FOLDER = ROOT / "tests" / "version_0_1"
 CHECKPOINT, WEIGHTS = FOLDER / "last.ckpt", FOLDER / "bridge.safetensors"
@@ -46,10 +49,34 @@ def test_it_evaluates_to_the_same_numbers(word, openmoji_root, tmp_path):
 
 def test_it_resumes(openmoji_root, tmp_path):
     options = [f"dataset.root={openmoji_root}", f"hydra.run.dir={tmp_path}"]
+    options += ["evaluation.every_n_steps=2", "evaluation.num_images=4", "evaluation.nfe=[2]"]
     run("train.py", f"resume={CHECKPOINT}", "trainer.max_steps=6", *options)
+    assert logged(tmp_path, "eval/ddbm_nfe2/mse").keys() == {6}
     assert logged(tmp_path, "train/loss").keys() == {5}
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 6
     config = checkpoint["dbim_lightning_config"]
     assert config["denoiser"]["network"] == config["network"]
     assert config["objective"]["_target_"] == "dbim_lightning.objectives.BridgeMatching"
+
+
+def test_the_metrics_of_its_trainings_are_those_of_today():
+    old = {
+        "_target_": "dbim_lightning.evaluation.Protocol",
+        "name": "offline",
+        "split": "test",
+        "features": [{"_target_": "dbim_lightning.evaluation.EfficientNetLite0"}],
+        "paired": {"resize": 24},
+        "truncates": True,
+        "context": True,
+        "diversity": 0,
+    }
+    new = upgraded({"evaluation": {"every_n_steps": 2, "metrics": old}})["evaluation"]
+    assert new["every_n_steps"] == 2
+    protocol = instantiate(OmegaConf.create(new["metrics"]))
+    assert (protocol.name, protocol.split, protocol.rounding) == ("offline", "test", "down")
+    assert list(protocol.columns) == ["kid_lite0", "fd_lite0", "mse", "psnr", "ssim"]
+    assert protocol.measured["paired"].resize == 24
+    saved = torch.load(CHECKPOINT, weights_only=True)["dbim_lightning_config"]
+    of_then = upgraded(saved)["evaluation"]["metrics"]
+    assert list(instantiate(OmegaConf.create(of_then)).columns) == ["mse", "psnr", "ssim"]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dbim_lightning.bridge.precision import running_in
+from dbim_lightning.bridge.precision import HALF, running_in
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features.network import FeatureNetwork, check_images
 
@@ -24,7 +24,7 @@ class EfficientNetLite0(FeatureNetwork):
         precision: of the network: float32, bfloat16 or float16.
 
     Raises:
-        UserError: if timm or the weights are not installed.
+        UserError: if timm or the weights are not installed, or for another precision.
     """
 
     num_features = 1280
@@ -33,6 +33,8 @@ class EfficientNetLite0(FeatureNetwork):
 
     def __init__(self, precision: str = "float32") -> None:
         super().__init__()
+        if precision not in ("float32", *HALF):
+            raise UserError(f"precision={precision}: choose float32, {' or '.join(HALF)}")
         self.precision = precision
         self.network = _network()
 
