@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     import torch
 
     from dbim_lightning.bridge import BridgeDenoiser
-    from dbim_lightning.evaluation import Evaluator
+    from dbim_lightning.evaluation import Evaluator, Outcome
+    from dbim_lightning.evaluation.samples.shards import SampleShards
+    from dbim_lightning.samplers import Sampler
 
 LARGE = 2000  # images, from which on samples are kept unless told otherwise
 
@@ -80,89 +82,122 @@ def make_evaluator(
     return Evaluator(data, protocol, device, num_images, folder, origin)
 
 
-def evaluate(cfg: DictConfig, folder: Path, sweep: Path | None) -> dict[str, Any] | None:
-    """Runs one job: what a bridge samples, or files hold, judged by a protocol.
+class Job(NamedTuple):
+    """What is asked: a bridge with a sampler, or else the files of another program, and a judge.
 
-    Args:
-        cfg: what is asked.
-        folder: for pictures and, last, results.json.
-        sweep: the folder of the sweep that the job is part of, or None.
-
-    Returns:
-        The result row, or None where the sweep has it already.
+    asked: the same as plain data, by which two jobs are the same; see report/rows.py.
     """
-    from dbim_lightning.bridge.precision import precision_on
-    from dbim_lightning.evaluation import origin
-    from dbim_lightning.evaluation.processes import broadcast
-    from dbim_lightning.evaluation.report import rows, sheets
-    from dbim_lightning.evaluation.samples.shards import SampleShards
-    from dbim_lightning.samplers import identity
+
+    cfg: DictConfig
+    bridge: Bridge | None
+    sampler: "Sampler | None"
+    evaluator: "Evaluator"
+    asked: dict[str, Any]
+
+
+def make_job(cfg: DictConfig) -> Job:
+    """Reads and makes what the configuration names, cheap things first.
+
+    Raises:
+        UserError: from any of them.
+    """
+    from dbim_lightning.bridge import precision_on
+    from dbim_lightning.evaluation.origin import device_named, versions
     from dbim_lightning.weights import newest_checkpoint
 
-    # The job: a bridge or files, a sampler, a protocol, a seed.
     config.require_complete(cfg := config.typed(cfg, config.EvaluateValues))
     if cfg.save_images not in (None, "png"):
         raise UserError(f"save_images={cfg.save_images}: give png, or leave it out")
-    device = origin.device_named(cfg.device)
+    device = device_named(cfg.device)
     cfg.precision = precision_on(device, cfg.precision)
     bridge = sampler = None
     if cfg.samples is None:
         sampler = config.make_sampler(cfg.sampler, cfg.nfe)
         path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
         bridge = read_bridge(path, device)
-    dataset = OmegaConf.to_container(cfg, resolve=True).get("dataset")
-    dataset = dataset or (bridge.config.get("dataset") if bridge else None)
+        bridge.denoiser.precision = cfg.precision
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    dataset = plain.get("dataset") or (bridge.config.get("dataset") if bridge else None)
     if dataset is None:
         raise UserError(
             f"{cfg.samples or bridge.path} does not say which data to take: give dataset=NAME"
         )
-    protocol = OmegaConf.to_container(cfg.metrics, resolve=True)
-    images_from = {"dataset": dataset, "versions": origin.versions()}
+    data = {"dataset": dataset, "versions": versions()}
     evaluator = make_evaluator(
-        dataset, protocol, device, cfg.num_images, Path(cfg.folder), images_from
+        dataset, plain["metrics"], device, cfg.num_images, Path(cfg.folder), data
     )
+    return Job(cfg, bridge, sampler, evaluator, asked_of(plain, bridge, sampler, evaluator, data))
 
-    # Its identity.
-    row = {
-        "format": rows.FORMAT,
-        "protocol": {key: value for key, value in protocol.items() if key != "_target_"},
-        "sampler": cfg.samples,
-        "nfe": cfg.nfe,
-        "seed": cfg.seed,
+
+def asked_of(
+    cfg: dict[str, Any],
+    bridge: Bridge | None,
+    sampler: "Sampler | None",
+    evaluator: "Evaluator",
+    data: dict[str, Any],
+) -> dict[str, Any]:
+    """The identity of a job: that half of its row which is known before it runs."""
+    from dbim_lightning.samplers import identity
+
+    asked = {
+        "protocol": {key: value for key, value in cfg["metrics"].items() if key != "_target_"},
+        "sampler": cfg["samples"],
+        "nfe": cfg["nfe"],
+        "seed": cfg["seed"],
         "num_images": len(evaluator.data),
-        "origin": images_from,
+        "origin": data,
     }
     if bridge:
-        row["sampler"] = identity(sampler)
-        del row["sampler"]["nfe"]
-        row["origin"] = {
-            "checkpoint": str(bridge.path),
-            "checkpoint_sha256": bridge.sha256,
-            "precision": cfg.precision,
-            **images_from,
-        }
-    if done := broadcast(rows.same_job(sweep, row) if sweep else None):
-        return print(f"skipped: done before, in {done}")
+        settings = identity(sampler)
+        asked["sampler"] = {key: value for key, value in settings.items() if key != "nfe"}
+        of_bridge = {"checkpoint": str(bridge.path), "checkpoint_sha256": bridge.sha256}
+        asked["origin"] = {**of_bridge, "precision": cfg["precision"], **data}
+    return asked
 
-    # Its row.
-    png = folder / "samples" if cfg.save_images else None
-    if bridge:
-        bridge.denoiser.precision = cfg.precision
-        keep = len(evaluator.data) >= LARGE if cfg.keep_samples is None else cfg.keep_samples
-        shards = None
-        if keep:
-            depends_on = {key: row[key] for key in rows.ASKED if key != "protocol"}
-            depends_on["origin"] = {k: v for k, v in row["origin"].items() if k != "checkpoint"}
-            depends_on |= {key: getattr(evaluator.protocol, key) for key in ("split", "rounding")}
-            shards = SampleShards(Path(cfg.folder) / "samples", depends_on)
-        generation = evaluator.generation(
-            bridge.denoiser, sampler, cfg.seed, cfg.batch_size, shards
-        )
-        outcome = evaluator.sampled(generation, png)
-    else:
-        outcome = evaluator.given(Path(cfg.samples), png)
-    row |= outcome.row
-    if evaluator.rank == 0:
+
+def run(job: Job, png: Path | None) -> "Outcome":
+    """What comes out of a job; its samples go to the folder `png` as well, if there is one."""
+    if not job.bridge:
+        return job.evaluator.given(Path(job.cfg.samples), png)
+    generation = job.evaluator.generation(
+        job.bridge.denoiser, job.sampler, job.cfg.seed, job.cfg.batch_size, kept_samples(job)
+    )
+    return job.evaluator.sampled(generation, png)
+
+
+def kept_samples(job: Job) -> "SampleShards | None":
+    """Where the job's samples are kept, so that it goes on if it is killed; or None."""
+    from dbim_lightning.evaluation.samples.shards import SampleShards
+
+    is_large = len(job.evaluator.data) >= LARGE
+    if not (is_large if job.cfg.keep_samples is None else job.cfg.keep_samples):
+        return None
+    depends_on = {key: job.asked[key] for key in ("sampler", "nfe", "seed", "num_images")}
+    depends_on["origin"] = {k: v for k, v in job.asked["origin"].items() if k != "checkpoint"}
+    protocol = job.evaluator.protocol
+    depends_on |= {"split": protocol.split, "rounding": protocol.rounding}
+    return SampleShards(Path(job.cfg.folder) / "samples", depends_on)
+
+
+def evaluate(cfg: DictConfig, folder: Path, sweep: Path | None) -> dict[str, Any] | None:
+    """Runs one job.
+
+    Args:
+        folder: for pictures and, last, results.json.
+        sweep: the folder of the sweep that the job is part of, or None.
+
+    Returns:
+        The result row, or None where the sweep has it already.
+    """
+    from dbim_lightning.evaluation.processes import broadcast
+    from dbim_lightning.evaluation.report import rows, sheets
+
+    job = make_job(cfg)
+    if done := broadcast(rows.same_job(sweep, job.asked) if sweep else None):
+        return print(f"skipped: done before, in {done}")
+    outcome = run(job, folder / "samples" if cfg.save_images else None)
+    row = {"format": rows.FORMAT, **job.asked, **outcome.row}
+    if job.evaluator.rank == 0:
         sheets.save_job_sheet(folder, outcome.previews)
         write_whole(folder / rows.FILE, json.dumps(row, indent=1))
     return row

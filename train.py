@@ -67,12 +67,12 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
 def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     """A Trainer that writes everything into `folder`."""
     samplers = [config.instantiate(cfg.sampler, nfe=nfe) for nfe in cfg.preview.nfe]
-    device = device_of(cfg.trainer.accelerator)
-    cfg.precision = precision_on(device, cfg.precision)
     precision = cfg.trainer.precision
+    if precision == "auto":
+        precision = trainer_precision(device_of(cfg.trainer.accelerator))
     return config.instantiate(
         cfg.trainer,
-        precision=trainer_precision(device) if precision == "auto" else precision,
+        precision=precision,
         default_root_dir=folder,
         logger=make_loggers(folder, cfg.wandb_project),
         callbacks=[
@@ -93,6 +93,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         cfg = resumed_config(Path(cfg.resume), cfg, overrides)
     config.check_overrides("train", cfg, overrides)
     config.require_complete(cfg)
+    cfg.precision = precision_on(device_of(cfg.trainer.accelerator), cfg.precision)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = make_module(cfg), config.instantiate(cfg.data)
     if cfg.get("weights") and not cfg.resume:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import scipy.linalg
 import torch
-from dbim_lightning.evaluation.distances import frechet_distance_of_moments, kernel_distance
-from dbim_lightning.evaluation.moments import KEPT_IMAGES, Moments, mean_and_covariance
 from torch import Tensor
+
+from dbim_lightning.evaluation.features.moments import KEPT_IMAGES, Moments, mean_and_covariance
+from dbim_lightning.evaluation.metrics.distances import frechet_distance_of_moments, kernel_distance
 
 IMAGES, BATCH = 50_000, 64
 SIZES = (512, 1024, 2048)

@@ -1,7 +1,8 @@
 """What the offline metrics cost beside sampling: python -m benchmarks.evaluation.
 
-Samples 256 pairs of 32x32 at NFE 10 with the default network (random weights cost the same), and
-runs the metrics of metrics=offline over them; both in blocks of 64, in turns.
+Samples 256 pairs of 32x32 at NFE 10 in float32 with the default network (random weights cost the
+same), and runs the metrics of metrics=offline over them with features in float32 and in the best
+precision of this machine; all in blocks of 64, in turns.
 """
 
 import os
@@ -9,13 +10,12 @@ import platform
 import time
 
 import torch
-from dbim_lightning.evaluation.generate import Generation
-from dbim_lightning.evaluation.reference import make_reference
-from omegaconf import OmegaConf
 
 from benchmarks.presets import preset
-from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
-from dbim_lightning.config import CONF, instantiate
+from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule, best_precision
+from dbim_lightning.config import compose, instantiate
+from dbim_lightning.evaluation.references.statistics import make_reference
+from dbim_lightning.evaluation.samples.generate import Generation
 from dbim_lightning.samplers import DBIM
 
 IMAGES, SIZE, NFE = 256, 32, 10
@@ -26,25 +26,31 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads")
     x = torch.rand(IMAGES, 2, 3, SIZE, SIZE) * 2 - 1
     data = [{"x_0": x[i, 0], "x_T": x[i, 1], "index": i, "name": str(i)} for i in range(IMAGES)]
-    protocol = instantiate(OmegaConf.load(CONF / "metrics/offline.yaml"))
     targets = (((x[:, 0] + 1) * 127.5).round().to(torch.uint8)).split(64)
-    references = [make_reference(targets, IMAGES, net, "cpu") for net in protocol.features]
-    metrics = protocol.metrics(references, IMAGES, torch.device("cpu"))
+    metrics, seconds = {}, {}
+    for precision in ("float32", best_precision(torch.device("cpu"))):
+        cfg = compose("evaluate", ["metrics=offline", f"precision={precision}"])
+        metrics[precision] = instantiate(cfg.metrics).metrics
+        for metric in metrics[precision]:
+            metric.compare_with(lambda network: make_reference(targets, IMAGES, network, "cpu"))
+            metric.reset(IMAGES)
     denoiser = BridgeDenoiser(preset("adm_tiny"), VPSchedule(), DDBMPreconditioning()).eval()
     generation = Generation(DBIM(NFE), denoiser, data, 0, 32)
-    seconds = 0.0
     for images in generation:
+        for precision, measured in metrics.items():
+            start = time.perf_counter()
+            for metric in measured:
+                metric.update(images)
+            seconds[precision] = seconds.get(precision, 0) + time.perf_counter() - start
+    print(f"sampling at NFE {NFE} in float32: {generation.seconds:.1f} s")
+    for precision, measured in metrics.items():
         start = time.perf_counter()
-        for metric in metrics:
-            metric.update(images)
-        seconds += time.perf_counter() - start
-    start = time.perf_counter()
-    for metric in metrics:
-        metric.compute(metric.sums())
-    last = time.perf_counter() - start
-    sampling = generation.seconds
-    print(f"sampling at NFE {NFE}: {sampling:.1f} s; metrics: {seconds:.1f} s along the way and ")
-    print(f"{last:.1f} s at the end: {(seconds + last) / sampling:.0%} of the sampling")
+        for metric in measured:
+            metric.compute(metric.sums())
+        last, along = time.perf_counter() - start, seconds[precision]
+        share = (along + last) / generation.seconds
+        print(f"metrics, features in {precision}: {along:.1f} s along the way and {last:.1f} s ")
+        print(f"at the end: {share:.0%} of the sampling")
 
 
 if __name__ == "__main__":

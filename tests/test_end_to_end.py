@@ -85,6 +85,20 @@ def test_notebook_runs_on_the_newest_run(trained, monkeypatch):
     assert (trained / "sheet.png").stat().st_size > 1000
 
 
+def test_features_of_an_evaluation_while_training_are_those_of_the_resumed_one(runs, openmoji_root):
+    pytest.importorskip("timm")
+    folder, resumed = runs / "with_features", runs / "with_features_resumed"
+    options = [*TINY, f"dataset.root={openmoji_root}", "metrics@evaluation.metrics=offline"]
+    options += ["evaluation.every_n_steps=2", "evaluation.num_images=4", "evaluation.nfe=[2]"]
+    first = ["trainer.max_steps=3", "training.optimizer.lr=0", f"hydra.run.dir={folder}"]
+    run("train.py", *options, *first)
+    last = folder / "checkpoints" / "last.ckpt"
+    run("train.py", f"resume={last}", "trainer.max_steps=6", f"hydra.run.dir={resumed}")
+    column = "eval/dbim_nfe2/kid_lite0"
+    (before,), (after,) = logged(folder, column).values(), logged(resumed, column).values()
+    assert before == pytest.approx(after, rel=1e-6)
+
+
 def test_resume_goes_on_where_it_stopped(trained, runs):
     last = trained / "checkpoints" / "last.ckpt"
     folder = runs / "resumed"

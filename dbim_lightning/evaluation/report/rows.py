@@ -98,13 +98,20 @@ def read_row(path: Path) -> Row:
     return row
 
 
-def same_job(folder: Path, row: Row) -> Path | None:
-    """The folder, at any depth, of a job that was asked what a row was asked, or None."""
-    asked = json.loads(json.dumps({key: row[key] for key in ASKED}))
-    for path in folder.rglob(FILE):
-        found = read_row(path)
-        if {key: found[key] for key in ASKED} == asked:
-            return path.parent
+def same_job(sweep: Path, asked: Row) -> Path | None:
+    """The folder of a job in a sweep that was asked the same since the sweep began, or None.
+
+    Args:
+        sweep: folder of the sweep, where Hydra writes multirun.yaml when it begins.
+        asked: that half of a row.
+    """
+    asked = json.loads(json.dumps(asked))
+    begin = (sweep / "multirun.yaml").stat().st_mtime_ns
+    for path in sweep.rglob(FILE):
+        if path.stat().st_mtime_ns >= begin:
+            found = read_row(path)
+            if {key: found[key] for key in ASKED} == asked:
+                return path.parent
     return None
 
 

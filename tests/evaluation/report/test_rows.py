@@ -9,6 +9,7 @@ from result_rows import COLUMNS, cells, jobs_of, result, write
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.metrics import Column
 from dbim_lightning.evaluation.report.rows import (
+    ASKED,
     find_jobs,
     job_of,
     labels,
@@ -54,8 +55,10 @@ def test_a_samplers_option_is_a_setting_whatever_it_is_called(tmp_path, option):
     assert [job.settings[f"sampler.{option}"] for job in jobs] == [False, True]
     header, _, *body = cells(table(jobs))
     assert [line[header.index(option)] for line in body[:2]] == ["False", "True"]
-    assert same_job(tmp_path, rows[0]) == tmp_path / "sweep" / "0"
-    assert same_job(tmp_path, rows[1]) == tmp_path / "sweep" / "1"
+    (tmp_path / "multirun.yaml").touch()
+    os.utime(tmp_path / "multirun.yaml", (0, 0))
+    assert same_job(tmp_path, asked(rows[0])) == tmp_path / "sweep" / "0"
+    assert same_job(tmp_path, asked(rows[1])) == tmp_path / "sweep" / "1"
 
 
 def test_a_metric_that_nobody_knows_is_averaged_over_seeds():
@@ -97,13 +100,22 @@ def test_of_the_same_job_done_again_the_newest_counts(tmp_path):
     assert jobs == [(0, 0.1), (1, 0.055)]
 
 
-def test_the_same_job_is_one_that_was_asked_the_same(tmp_path):
+def asked(row):
+    return {key: row[key] for key in ASKED}
+
+
+def test_the_same_job_is_one_that_was_asked_the_same_since_the_sweep_began(tmp_path):
     write(tmp_path, [result(5, 0.0)])
-    assert same_job(tmp_path, result(5, 0.0, metrics={"mse": 1.0}, seconds=9)) is not None
+    (tmp_path / "multirun.yaml").touch()
+    same = asked(result(5, 0.0, metrics={"mse": 1.0}, seconds=9))
+    for begin, found in ((1e9, tmp_path / "sweep" / "0"), (3e9, None)):
+        os.utime(tmp_path / "multirun.yaml", (begin, begin))
+        assert same_job(tmp_path, same) == found
+    os.utime(tmp_path / "multirun.yaml", (1e9, 1e9))
     others = [result(5, 1.0), result(6, 0.0), result(5, 0.0, seed=1), result(5, 0.0, num_images=3)]
     others += [result(5, 0.0, checkpoint_sha256="1"), result(5, 0.0, precision="bfloat16")]
     others.append(result(5, 0.0) | {"protocol": {"name": "toy", "split": "train"}})
-    assert [same_job(tmp_path, row) for row in others] == [None] * len(others)
+    assert [same_job(tmp_path, asked(row)) for row in others] == [None] * len(others)
 
 
 def test_settings_with_one_last_part_go_by_their_whole_keys():
