@@ -56,7 +56,7 @@ def test_training_composes_and_builds_with_every_choice(group, choice):
 def test_a_protocol_is_made_or_names_the_missing_weights(choice, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("dbim_lightning.evaluation.features.inception.CLEANFID_FOLDER", tmp_path)
-    cfg = compose("evaluate", [f"metrics={choice}", "precision=float32"])
+    cfg = compose("evaluate", [f"metrics={choice}"])
     if choice in ("offline", "paired", "none"):
         assert instantiate(cfg.metrics).name == choice
     else:

@@ -28,7 +28,7 @@ class Images:
     samples: Tensor
     targets: Tensor
     labels: Tensor | None = None
-    _features: dict[tuple[str, str], Tensor] = field(default_factory=dict, init=False)
+    _features: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def to(self, device: torch.device) -> "Images":
         """The same with the images on a device; indices, positions and labels stay on the CPU."""
@@ -37,10 +37,10 @@ class Images:
 
     def features(self, network: FeatureNetwork) -> Tensor:
         """Of the samples, (B, d) float32 on the CPU; metrics of one network run it once."""
-        key = (network.name, network.precision)
-        if key not in self._features:
-            self._features[key] = network.to(self.samples.device)(self.samples).cpu()
-        return self._features[key]
+        if network.name not in self._features:
+            network.to(self.samples.device)
+            self._features[network.name] = network(self.samples).cpu()
+        return self._features[network.name]
 
 
 def own_blocks(count: int, rank: int, world_size: int) -> list[range]:

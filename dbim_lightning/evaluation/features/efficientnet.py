@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dbim_lightning.bridge.precision import HALF, running_in
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features.network import FeatureNetwork, check_images
 
-CPU_BATCH = 8  # larger ones leave a CPU's caches
+CPU_BATCH = 4  # larger ones leave a CPU's caches
 
 
 class EfficientNetLite0(FeatureNetwork):
@@ -20,22 +19,16 @@ class EfficientNetLite0(FeatureNetwork):
 
     Distances in these features rank samplers; they are not comparable with Inception FID or KID.
 
-    Args:
-        precision: of the network: float32, bfloat16 or float16.
-
     Raises:
-        UserError: if timm or the weights are not installed, or for another precision.
+        UserError: if timm or the weights are not installed.
     """
 
     num_features = 1280
     name = "lite0"
     note = "in EfficientNet-Lite0 features, not Inception's"
 
-    def __init__(self, precision: str = "float32") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if precision not in ("float32", *HALF):
-            raise UserError(f"precision={precision}: choose float32, {' or '.join(HALF)}")
-        self.precision = precision
         self.network = _network()
 
     @torch.no_grad()
@@ -52,8 +45,7 @@ class EfficientNetLite0(FeatureNetwork):
     def _features(self, images: Tensor) -> Tensor:
         resized = F.interpolate(images.float(), size=(224, 224), mode="bicubic", antialias=True)
         pixels = ((resized - 127) / 128).contiguous(memory_format=torch.channels_last)
-        with running_in(self.precision, images.device):
-            return self.network.forward_features(pixels).float().mean(dim=(2, 3))
+        return self.network.forward_features(pixels).mean(dim=(2, 3))
 
 
 @cache
@@ -71,16 +63,36 @@ def _network() -> nn.Module:
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     # The two name their layers differently and list them in the same order.
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
-    _fuse(network.requires_grad_(False).eval())
+    _speed_up(network.requires_grad_(False).eval())
     return network.to(memory_format=torch.channels_last)
 
 
-def _fuse(module: nn.Module) -> None:
-    """Merges each batch norm into the convolution before it, which saves a third of the time."""
+def _speed_up(module: nn.Module) -> None:
+    """Merges each batch norm into the convolution before it, and pads without a copy; both halve
+    the time, and change features by rounding alone."""
     children = list(module.named_children())
     for _, child in children:
-        _fuse(child)
+        _speed_up(child)
     for (name, conv), (next_name, norm) in pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(module, name, fuse_conv_bn_eval(conv, norm))
+            setattr(module, name, _evenly_padded(fuse_conv_bn_eval(conv, norm)))
+            norm.act.inplace = True  # which an identity does not mind
             setattr(module, next_name, norm.act)
+
+
+def _evenly_padded(conv: nn.Conv2d) -> nn.Conv2d:
+    """The same convolution of even sides with stride 2, where TensorFlow pads one pixel more behind
+    than before: a row and a column of zeros before the kernel make both sides equal."""
+    if conv.stride == (1, 1):
+        return conv
+    kernel = F.pad(conv.weight, (1, 0, 1, 0))
+    even = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        kernel.shape[-1],
+        conv.stride,
+        padding=kernel.shape[-1] // 2 - 1,
+        groups=conv.groups,
+    )
+    even.weight, even.bias = nn.Parameter(kernel, requires_grad=False), conv.bias
+    return even

@@ -18,7 +18,6 @@ class FeatureNetwork(nn.Module):
         title: in the titles of its metrics; empty leaves it out.
         distance_title: what the Fréchet distance in its features is called.
         note: for the captions of tables; empty for none.
-        precision: that it computes in.
     """
 
     num_features: int
@@ -26,7 +25,6 @@ class FeatureNetwork(nn.Module):
     title = ""
     distance_title = "FD"
     note = ""
-    precision = "float32"
 
     def train(self, mode: bool = True) -> "FeatureNetwork":
         """Stays in evaluation mode."""
@@ -37,8 +35,8 @@ class FeatureNetwork(nn.Module):
         return f"{metric} ({self.title})" if self.title else metric
 
     def fingerprint(self) -> str:
-        """Changes with the weights and the precision."""
-        digest = hashlib.sha256(self.precision.encode())
+        """Changes with the weights."""
+        digest = hashlib.sha256()
         for name, value in self.state_dict().items():
             digest.update(name.encode() + value.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]

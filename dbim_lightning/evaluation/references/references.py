@@ -36,7 +36,7 @@ class References:
     folder: Path
     origin: dict[str, Any]
     device: torch.device
-    _known: dict[tuple[str, str], Reference] = field(default_factory=dict, init=False)
+    _known: dict[str, Reference] = field(default_factory=dict, init=False)
 
     def __call__(self, network: FeatureNetwork) -> Reference:
         """The statistics in the features of a network.
@@ -44,11 +44,10 @@ class References:
         Raises:
             UserError: if a file is broken, or is of another network or size of images.
         """
-        key = (network.name, network.precision)
-        if key not in self._known:
+        if network.name not in self._known:
             takes_file = self.file is not None and not self._known
-            self._known[key] = self._found(network, takes_file)
-        return self._known[key]
+            self._known[network.name] = self._found(network, takes_file)
+        return self._known[network.name]
 
     def _found(self, network: FeatureNetwork, takes_file: bool) -> Reference:
         size = self.data[0]["x_0"].shape[-1]

@@ -82,24 +82,6 @@ def test_any_number_of_images_has_the_features_of_each_alone(extractor):
     torch.testing.assert_close(extractor(images), alone, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_gives_other_float32_features_close_to_those_of_float32(
-    extractor, photo, precision
-):
-    network = EfficientNetLite0(precision=precision)
-    features, expected = network(photo), extractor(photo)
-    assert (features.dtype, features.shape) == (torch.float32, expected.shape)
-    assert not torch.equal(features, expected)
-    assert (features - expected).norm() < 0.05 * expected.norm()
-
-
-def test_fingerprints_tell_precisions_apart_and_not_objects(extractor):
-    networks = [EfficientNetLite0(), *map(EfficientNetLite0, ("bfloat16", "float16"))]
-    fingerprints = [network.fingerprint() for network in networks]
-    assert fingerprints[0] == extractor.fingerprint()
-    assert len(set(fingerprints)) == 3
-
-
 def test_stays_frozen_and_in_evaluation_mode_inside_a_training_module(extractor):
     images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
     before = extractor(images)

@@ -22,9 +22,9 @@ class Averages(FeatureNetwork):
 
     num_features = 12
 
-    def __init__(self, name="averages", weight=1.0, precision="float32"):
+    def __init__(self, name="averages", weight=1.0):
         super().__init__()
-        self.name, self.precision = name, precision
+        self.name = name
         self.weight = torch.nn.Parameter(torch.tensor(weight), requires_grad=False)
         self.seen = 0
 
@@ -46,11 +46,10 @@ def test_they_are_kept_apart_by_all_that_they_depend_on(tmp_path):
     assert count(Averages()) == count(Averages()) == 1
     assert count(Averages("other")) == 2
     assert count(Averages(weight=2.0)) == 3
-    assert count(Averages(precision="bfloat16")) == 4
-    assert count(Averages(), dataset={"root": "elsewhere"}) == 5
-    assert count(Averages(), versions={"torch": "3"}) == 6
-    assert count(Averages(), HALVED) == 7
-    assert count(Averages(), PAIRS[:8]) == 8
+    assert count(Averages(), dataset={"root": "elsewhere"}) == 4
+    assert count(Averages(), versions={"torch": "3"}) == 5
+    assert count(Averages(), HALVED) == 6
+    assert count(Averages(), PAIRS[:8]) == 7
 
 
 def test_they_are_computed_once_and_found_again(tmp_path):
