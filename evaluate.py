@@ -6,7 +6,9 @@ What needs torch is imported where it is used, so that --help need not wait for 
 # ruff: noqa: PLC0415
 import json
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,14 +55,16 @@ def read_bridge(path: Path, device: "torch.device") -> Bridge:
 
 
 def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a thing anew only for other arguments than the last: jobs of a sweep share it."""
-    last: list[tuple[tuple, Any]] = []
+    """Keeps the last four things that were made: jobs of a sweep share what they have in common."""
+    kept: deque[tuple[tuple, Any]] = deque(maxlen=4)
 
     @wraps(make)
     def made(*arguments: Any) -> Any:
-        if not last or last[0][0] != arguments:
-            last[:] = [(arguments, make(*arguments))]
-        return last[0][1]
+        for known, thing in kept:
+            if known == arguments:
+                return thing
+        kept.append((arguments, make(*arguments)))
+        return kept[-1][1]
 
     return made
 
@@ -85,7 +89,7 @@ def make_evaluator(
 class Job(NamedTuple):
     """What is asked: a bridge with a sampler, or else the files of another program, and a judge.
 
-    asked: the same as plain data, by which two jobs are the same; see report/rows.py.
+    asked: the same as plain data, the first half of a row (report/rows.py): the job's identity.
     """
 
     cfg: DictConfig
@@ -105,7 +109,8 @@ def make_job(cfg: DictConfig) -> Job:
     from dbim_lightning.evaluation.origin import device_named, versions
     from dbim_lightning.weights import newest_checkpoint
 
-    config.require_complete(cfg := config.typed(cfg, config.EvaluateValues))
+    cfg = config.typed(cfg, config.EvaluateValues)
+    config.require_complete(cfg)
     if cfg.save_images not in (None, "png"):
         raise UserError(f"save_images={cfg.save_images}: give png, or leave it out")
     device = device_named(cfg.device)
@@ -116,7 +121,7 @@ def make_job(cfg: DictConfig) -> Job:
         path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
         bridge = read_bridge(path, device)
         bridge.denoiser.precision = cfg.precision
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    plain = config.resolved(cfg)
     dataset = plain.get("dataset") or (bridge.config.get("dataset") if bridge else None)
     if dataset is None:
         raise UserError(
@@ -137,6 +142,7 @@ def asked_of(
     data: dict[str, Any],
 ) -> dict[str, Any]:
     """The identity of a job: that half of its row which is known before it runs."""
+    from dbim_lightning.evaluation.origin import device_name
     from dbim_lightning.samplers import identity
 
     asked = {
@@ -150,8 +156,14 @@ def asked_of(
     if bridge:
         settings = identity(sampler)
         asked["sampler"] = {key: value for key, value in settings.items() if key != "nfe"}
-        of_bridge = {"checkpoint": str(bridge.path), "checkpoint_sha256": bridge.sha256}
-        asked["origin"] = {**of_bridge, "precision": cfg["precision"], **data}
+        asked["origin"] = {
+            "checkpoint": str(bridge.path),
+            "checkpoint_sha256": bridge.sha256,
+            "precision": cfg["precision"],
+            "batch_size": cfg["batch_size"],
+            "device": device_name(evaluator.device),
+            **data,
+        }
     return asked
 
 
@@ -193,11 +205,14 @@ def evaluate(cfg: DictConfig, folder: Path, sweep: Path | None) -> dict[str, Any
     from dbim_lightning.evaluation.report import rows, sheets
 
     job = make_job(cfg)
-    if done := broadcast(rows.same_job(sweep, job.asked) if sweep else None):
-        return print(f"skipped: done before, in {done}")
+    first = job.evaluator.rank == 0
+    done = broadcast(rows.same_job(sweep, job.asked) if sweep and first else None)
+    if done:
+        print(f"skipped: done before, in {done}")
+        return None
     outcome = run(job, folder / "samples" if cfg.save_images else None)
     row = {"format": rows.FORMAT, **job.asked, **outcome.row}
-    if job.evaluator.rank == 0:
+    if first:
         sheets.save_job_sheet(folder, outcome.previews)
         write_whole(folder / rows.FILE, json.dumps(row, indent=1))
     return row
@@ -213,9 +228,12 @@ class Summary(Callback):
         from dbim_lightning.evaluation.report import sheets, summary
 
         folder = Path(config.hydra.sweep.dir)
-        if rank_and_world_size()[0] == 0 and list(folder.rglob("results.json")):
-            summary.summarise(folder)
-            sheets.save_sweep_sheet(folder)
+        written = [path.stat().st_mtime_ns for path in folder.rglob("results.json")]
+        before = [path.stat().st_mtime_ns for path in folder.glob("summary.md")]
+        if rank_and_world_size()[0] == 0 and max(written, default=0) > max(before, default=0):
+            with heard_errors():
+                summary.summarise(folder)
+                sheets.save_sweep_sheet(folder)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         from dbim_lightning.evaluation.processes import rank_and_world_size
@@ -229,7 +247,17 @@ class Summary(Callback):
         if config.wandb:
             from dbim_lightning.evaluation.report.logged import log_sweep
 
-            log_sweep(folder)
+            with heard_errors():
+                log_sweep(folder)
+
+
+@contextmanager
+def heard_errors() -> Iterator[None]:
+    """Ends the program where Hydra would make a warning of an error in a callback."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -254,7 +282,8 @@ def main(cfg: DictConfig) -> None:
         others_go_on = world_size > 1 and not isinstance(error, config.ConfigurationError)
         if single or others_go_on:
             raise SystemExit(f"error: {error}") from None
-        return print(f"skipped: {error}")
+        print(f"skipped: {error}")
+        return
     if single and rank == 0:
         print(table([job_of(row)]))
         print(f"Results: {folder}/results.json, images: {folder}/images.png")

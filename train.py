@@ -93,7 +93,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         cfg = resumed_config(Path(cfg.resume), cfg, overrides)
     config.check_overrides("train", cfg, overrides)
     config.require_complete(cfg)
-    cfg.precision = precision_on(device_of(cfg.trainer.accelerator), cfg.precision)
+    precision_on(device_of(cfg.trainer.accelerator), cfg.precision)  # refuses what does not exist
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = make_module(cfg), config.instantiate(cfg.data)
     if cfg.get("weights") and not cfg.resume:

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from dbim_lightning.bridge import BridgeDenoiser
 
 
-def load(path: "str | Path", device: str = "cpu", precision: str = "float32") -> "BridgeDenoiser":
+def load(path: "str | Path", device: str = "cpu", precision: str = "auto") -> "BridgeDenoiser":
     """The denoiser in a weights file or a training checkpoint (EMA weights), ready to sample.
 
     Args:
-        precision: of the network: float32, bfloat16, float16, or auto, the fastest on the device.
+        precision: of the network: auto (the fastest on the device), float32, bfloat16, float16.
 
     Raises:
         UserError: no such file, not a whole one, or not one that says how to rebuild its network;

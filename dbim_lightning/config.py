@@ -18,6 +18,7 @@ import hydra.utils
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, ValidationError
+from omegaconf.errors import OmegaConfBaseException
 
 from dbim_lightning.errors import UserError
 
@@ -126,6 +127,18 @@ def typed(cfg: DictConfig, types: type) -> DictConfig:
     return OmegaConf.merge(cfg, OmegaConf.to_container(values))
 
 
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain containers, with what interpolations stand for.
+
+    Raises:
+        UserError: an interpolation of what is not there.
+    """
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+
+
 def require_complete(cfg: DictConfig) -> None:
     """Refuses a configuration with values that somebody has to give."""
     if missing := sorted(OmegaConf.missing_keys(cfg)):
@@ -149,7 +162,8 @@ def check_overrides(name: str, cfg: DictConfig, overrides: Sequence[str]) -> Non
         group = key.replace(".", "/")
         if group != key and (CONF / group).is_dir() and not value.startswith("{"):
             raise UserError(f"{word}: conf/{group} has the choices, write {group}={value}")
-        if word.startswith("+") and not (_is_group(key) or _takes(cfg, key)):
+        makes_part = value.startswith("{") and "_target_" in value
+        if word.startswith("+") and not (makes_part or _is_group(key) or _takes(cfg, key)):
             known = known_keys(name, overrides)
             if key not in known:
                 raise UserError(_unknown(key, known))

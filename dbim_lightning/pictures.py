@@ -1,7 +1,7 @@
 """Pictures for people to look at."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,21 +21,21 @@ def to_uint8(images: Tensor, rounding: str = "nearest") -> Tensor:
     return (levels.round() if rounding == "nearest" else levels).clamp(0, 255).to(torch.uint8)
 
 
-def save_sheet(path: Path, rows: Mapping[str, Tensor]) -> None:
-    """Writes a PNG with one labelled row of images for each entry.
+def save_sheet(path: Path, rows: Sequence[tuple[str, Tensor]]) -> None:
+    """Writes a PNG with labelled rows of images.
 
     Args:
         path: of the file; its folder is made.
-        rows: label, of one line or more -> images (N, 3, H, W) uint8; the first sets their size.
+        rows: label, of one line or more, and images (N, 3, H, W) uint8; the first sets their size.
     """
-    n, _, height, width = next(iter(rows.values())).shape
+    n, height, width = max(len(images) for _, images in rows), *rows[0][1].shape[2:]
     scale = _scale(height, width)
     height, width = height * scale + GAP, width * scale + GAP
     font = ImageFont.load_default(max(14, height // 10))
-    left = max(int(_size(label, font)[0]) for label in rows) + 16
+    left = max(int(_size(label, font)[0]) for label, _ in rows) + 16
     sheet = Image.new("RGB", (left + n * width, len(rows) * height), "white")
     draw = ImageDraw.Draw(sheet)
-    for i, (label, images) in enumerate(rows.items()):
+    for i, (label, images) in enumerate(rows):
         middle = (left - 8, i * height + height // 2)
         draw.multiline_text(middle, label, "black", font, anchor="rm", align="right")
         for j, image in enumerate(images):

@@ -13,7 +13,14 @@ from dbim_lightning.bridge import (
     VESchedule,
     VPSchedule,
 )
-from dbim_lightning.config import CONF, check_overrides, compose, instantiate, make_sampler
+from dbim_lightning.config import (
+    CONF,
+    check_overrides,
+    compose,
+    instantiate,
+    make_sampler,
+    resolved,
+)
 from dbim_lightning.errors import UserError
 from dbim_lightning.objectives import BridgeMatching, Objective
 from dbim_lightning.samplers import DBIM, DDBM, Karras, Uniform, UniformLambda
@@ -150,11 +157,28 @@ def test_a_misspelt_key_is_refused_with_the_nearest_known_ones(name, words, near
             "evaluate",
             "+metrics.measured.more._target_=dbim_lightning.evaluation.metrics.PairedMetrics",
         ),
+        ("evaluate", "+metrics.measured.mine={_target_: mine.Mine}"),
         ("evaluate", "++nfe=5"),
     ],
 )
 def test_what_a_class_takes_is_no_misspelt_key(name, word):
     check_overrides(name, compose(name, [word]), [word])
+
+
+@pytest.mark.parametrize("word", ["~metrics.measured.features", "metrics.measured.features=null"])
+def test_a_metric_can_be_taken_out_of_a_protocol(word):
+    metrics = resolved(compose("evaluate", [word]))["metrics"]
+    assert list(instantiate(OmegaConf.create(metrics)).columns) == ["mse", "psnr", "ssim"]
+
+
+def test_an_interpolation_of_what_is_not_there_is_named():
+    with pytest.raises(UserError, match=r"^a\.b: Interpolation key 'c'"):
+        resolved(OmegaConf.create({"a": {"b": "${c}"}}))
+
+
+def test_options_of_the_reference_can_be_taken_out():
+    metrics = compose("evaluate", ["metrics=dbim_inpaint", "~metrics.reference_options"]).metrics
+    assert "reference_options" not in metrics
 
 
 def test_a_resumed_run_is_asked_for_its_own_keys():

@@ -93,6 +93,26 @@ def test_a_samplers_option_that_is_called_like_a_metric_tells_jobs_apart(
     assert told_apart == [["False", "1"], ["False", "2"], ["True", "1"], ["True", "2"]]
 
 
+def test_jobs_that_differ_in_cost_alone_are_both_done(trained, tmp_path):
+    options = [f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}", "num_images=3", "nfe=2"]
+    options += ["metrics=none", f"hydra.sweep.dir={tmp_path}"]
+    run("evaluate.py", "-m", "batch_size=2,3,3", *options)
+    header, _, *body = cells((tmp_path / "summary.md").read_text())
+    assert header == ["batch_size", "NFE", "s / image ↓"]
+    assert [line[0] for line in body] == ["2", "3"]
+
+
+def test_a_row_of_an_earlier_version_in_the_folder_of_a_sweep_ends_it(trained, tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "results.json").write_text('{"sampler": "dbim", "nfe": 5, "mse": 0.1}')
+    options = [f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}", "num_images=2"]
+    options += ["metrics=none", "nfe=2,3", f"hydra.sweep.dir={tmp_path}"]
+    printed = run("evaluate.py", "-m", *options, status=1)
+    assert printed.count("error: ") == 1
+    assert "results.json is no result row of format 2" in printed
+    assert "Traceback" not in printed
+
+
 def test_wandb_gets_a_job_as_a_run_and_a_sweep_as_a_table(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     options = [f"checkpoint={trained / 'checkpoints' / 'last.ckpt'}", "num_images=2"]
@@ -148,7 +168,7 @@ def test_a_row_says_where_it_comes_from(trained, tmp_path):
     assert origin["checkpoint_sha256"] == sha256(last.read_bytes()).hexdigest()[:16]
     assert origin["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert origin["dataset"]["image_size"] == 32
-    assert origin["precision"] == best_precision(torch.device(row["cost"]["device"].split(",")[0]))
+    assert origin["precision"] == best_precision(torch.device(origin["device"].split(",")[0]))
     assert row["cost"]["seconds"] > 0
     assert 0.1 < row["cost"]["peak_memory_gb"] < 10
 

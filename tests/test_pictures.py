@@ -16,10 +16,10 @@ def test_uint8_rounds_and_clamps():
 
 
 def test_sheet_shows_rows_in_order(tmp_path):
-    rows = {
-        name: torch.full((2, 3, 8, 8), level, dtype=torch.uint8)
+    rows = [
+        (name, torch.full((2, 3, 8, 8), level, dtype=torch.uint8))
         for name, level in (("source", 0), ("target", 200))
-    }
+    ]
     save_sheet(tmp_path / "folder" / "sheet.png", rows)
     picture = Image.open(tmp_path / "folder" / "sheet.png").convert("L")
     column = picture.width * 3 // 4
@@ -29,7 +29,7 @@ def test_sheet_shows_rows_in_order(tmp_path):
 
 def test_rows_of_another_size_take_that_of_the_first(tmp_path):
     small, large = (torch.full((2, 3, n, n), 100, dtype=torch.uint8) for n in (8, 300))
-    for rows in ({"a": small, "b": small}, {"a": small, "b": large}):
+    for rows in ([("a", small), ("b", small)], [("a", small), ("b", large)]):
         save_sheet(tmp_path / "sheet.png", rows)
         picture = Image.open(tmp_path / "sheet.png").convert("L")
         assert picture.height < 250
@@ -38,7 +38,7 @@ def test_rows_of_another_size_take_that_of_the_first(tmp_path):
 
 def test_images_are_enlarged_by_whole_numbers_and_long_labels_fit(tmp_path):
     image = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
-    save_sheet(tmp_path / "sheet.png", {"eta 0.5\norder 3\nNFE 20": image})
+    save_sheet(tmp_path / "sheet.png", [("eta 0.5\norder 3\nNFE 20", image)])
     picture = Image.open(tmp_path / "sheet.png").convert("RGB")
     right = picture.crop((picture.width - 98, 0, picture.width - 2, 96))
     shown = torch.from_numpy(np.array(right)).permute(2, 0, 1)

@@ -76,7 +76,9 @@ class Evaluator:
         self.dataset, self.protocol, self.device = dataset, protocol, torch.device(device)
         self.data = spread(dataset(protocol.split), num_images)
         if len(self.data) < 2:
-            raise UserError(f"the {protocol.split} split has {len(self.data)} image: evaluate 2")
+            raise UserError(
+                f"the {protocol.split} split has {len(self.data)} image: give it two or more"
+            )
         self.rank, self.world_size = rank_and_world_size()
         origin = {**(origin or {}), "split": protocol.split}
         references = References(
@@ -106,8 +108,6 @@ class Evaluator:
             generation: of this evaluator.
             png: a folder for the samples as pictures.
         """
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
         name = f"seed {generation.seed}"
         outcome = self._outcome(generation, f"Sampling at NFE {generation.sampler.nfe}", name, png)
         seconds = all_reduce_max(generation.seconds)
@@ -136,16 +136,18 @@ class Evaluator:
         self, stream: Iterable[Images], title: str, name: str, png: Path | None
     ) -> Outcome:
         baselines = self.baselines
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         stream = self._shown.watched(self._saved(stream, png) if png else stream)
         values = self.judge(stream, title)
         columns = {key: asdict(column) for key, column in self.protocol.columns.items()}
-        cost = {"peak_memory_gb": self._peak_memory(), "device": self._device_name()}
+        cost = {"peak_memory_gb": all_reduce_max(self._peak_memory())}
         row = {"metrics": values, "columns": columns, "cost": cost, "baselines": baselines}
         return Outcome(row, {name: self._shown.images()})
 
     def _saved(self, stream: Iterable[Images], folder: Path) -> Iterator[Images]:
         for images in stream:
-            save_png([images], self.data, folder)
+            save_png(images, self.data, folder)
             yield images
 
     def _over_noises(self, metric: Metric, generation: Generation) -> dict[str, float]:
@@ -181,7 +183,13 @@ class Evaluator:
                 metric.update(on_device)
         values: dict[str, float] = {}
         for metric in metrics:
-            values |= metric.compute(all_reduce_sums(metric.sums()))
+            found = metric.compute(all_reduce_sums(metric.sums()))
+            if not found.keys() <= metric.columns.keys():
+                raise UserError(
+                    f"{type(metric).__name__}.compute gave {', '.join(found)}, but its columns "
+                    f"are {', '.join(metric.columns)}: give each number a column"
+                )
+            values |= {key: float(value) for key, value in found.items()}
         return values
 
     @cached_property
@@ -201,7 +209,8 @@ class Evaluator:
         try:
             train = self.dataset("train")
         except UserError as error:
-            return log.warning("no training targets for comparison: %s", error)
+            log.warning("no training targets for comparison: %s", error)
+            return None
         return spread(train, min(len(self.data), len(train)))
 
     def _blocks(self, data: Dataset, key: str) -> Iterator[Images]:
@@ -219,20 +228,15 @@ class Evaluator:
         except TypeError as error:
             raise UserError(
                 f"metrics={self.protocol.name} is for data with the options {', '.join(options)}: "
-                "choose another protocol, or metrics.reference_options={}"
+                "choose another protocol, or ~metrics.reference_options"
             ) from error
 
     def _peak_memory(self) -> float:
-        """GB, of the accelerator where there is one, else of this process."""
+        """GB, of the accelerator, or else of this process since it began."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 1e9
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-    def _device_name(self) -> str:
-        if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device)
-        return f"{self.device.type}, {torch.get_num_threads()} threads"
 
 
 class _Shown:

@@ -27,6 +27,13 @@ def device_named(name: str | None) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """Such as "NVIDIA H100" or "cpu, 2 threads": what times depend on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
 def versions() -> dict[str, str]:
     """Of the libraries that numbers depend on, and of Python."""
     return {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}

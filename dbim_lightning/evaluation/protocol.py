@@ -22,7 +22,7 @@ class Protocol:
         reference_options: of the data set, where the reference is of other images than are judged.
 
     Measured:
-        measured: metrics by names of their own.
+        measured: metrics by names of their own; null leaves one out.
         baselines: whether bare sources and training targets are judged as well, for comparison.
 
     Raises:
@@ -40,14 +40,21 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.rounding not in ("nearest", "down"):
             raise UserError(f"metrics.rounding={self.rounding}: choose nearest or down")
+        for name, metric in (self.measured or {}).items():
+            if metric is not None and not hasattr(metric, "columns"):
+                raise UserError(
+                    f"metrics.measured.{name} is a {type(metric).__name__} without columns: make "
+                    'it a Metric with columns = {"mse": Column("MSE", digits=4, better="↓")}'
+                )
         keys = [key for metric in self.metrics for key in metric.columns]
         if twice := {key for key in keys if keys.count(key) > 1}:
             raise UserError(f"metrics.measured has {', '.join(sorted(twice))} twice: remove one")
 
     @property
     def metrics(self) -> list[Metric]:
-        """What is measured, without what was switched off."""
-        return [metric for metric in self.measured.values() if metric.noises > 0]
+        """What is measured, without what is null or switched off."""
+        measured = (self.measured or {}).values()
+        return [metric for metric in measured if metric is not None and metric.noises > 0]
 
     @property
     def columns(self) -> dict[str, Column]:

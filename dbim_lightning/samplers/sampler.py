@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dbim_lightning.bridge import BridgeDenoiser, Schedule, conditions, running_in
+from dbim_lightning.bridge import BridgeDenoiser, Schedule, conditions
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.noise import ImageNoise
 
@@ -122,7 +122,8 @@ def draw(denoiser: BridgeDenoiser, sampler: Sampler, batch: Mapping[str, Any], s
     mask = batch["mask"].to(denoiser.device) if "mask" in batch else None
     cond = {name: value.to(denoiser.device) for name, value in conditions(batch).items()}
     noise = ImageNoise(seed, batch["index"].tolist())
-    with running_in(denoiser.precision, denoiser.device):  # once, so that weights are cast once
+    # Autocast forgets the weights that it has cast where the outermost of its contexts ends.
+    with torch.autocast(denoiser.device.type, enabled=False):
         return sampler.sample(denoiser, denoiser.schedule, x_T, noise, mask=mask, **cond)
 
 

@@ -122,7 +122,7 @@ class Previews(Callback):
                 rows[f"NFE {sampler.calls}"] = to_uint8(samples)
         rows["target"] = to_uint8(batch["x_0"])
         path = self.folder / f"step_{trainer.global_step:07d}.png"
-        save_sheet(path, rows)
+        save_sheet(path, list(rows.items()))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("preview", [str(path)], step=trainer.global_step)

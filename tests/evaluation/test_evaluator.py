@@ -1,5 +1,6 @@
 """One job of evaluation: pairing by index, counted calls, baselines, independence of batches."""
 
+import json
 import os
 import subprocess
 import sys
@@ -203,6 +204,26 @@ def test_diversity_compares_several_noises_of_each_source(tmp_path, monkeypatch)
     expected = torch.stack([x.double() / 127.5 for x in seeds]).std(dim=0).mean().item()
     assert metrics["diversity_pixel_std"] == pytest.approx(expected, rel=1e-9)
     assert metrics["diversity_lite0"] > 0.01
+
+
+class Numbers(PairedMetrics):
+    """A metric that finds what it is told."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def compute(self, sums):
+        return self.found
+
+
+def test_numbers_are_plain_and_each_has_its_column(tmp_path):
+    measured = {"numbers": Numbers({"mse": torch.tensor(0.5)})}
+    row = run(evaluator(tmp_path, measured=measured), DBIM(2))
+    assert json.loads(json.dumps(row))["metrics"] == {"mse": 0.5}
+    judge = evaluator(tmp_path, measured={"numbers": Numbers({"other": 1.0})})
+    with pytest.raises(UserError, match=r"Numbers\.compute gave other, but its columns are mse"):
+        run(judge, DBIM(2))
 
 
 def test_a_metric_that_is_switched_off_is_left_out(tmp_path):

@@ -39,7 +39,7 @@ def test_a_mask_keeps_what_is_known_and_labels_reach_the_network(tmp_path, monke
     sheets = {}
     monkeypatch.setattr(callbacks, "save_sheet", sheets.__setitem__)
     Previews(tmp_path, [DBIM(3, eta=1)], 3).on_validation_epoch_end(trainer, module)
-    rows = sheets[tmp_path / "step_0000007.png"]
+    rows = dict(sheets[tmp_path / "step_0000007.png"])
     hole = mask.bool().expand(3, 3, -1, -1)
     assert torch.equal(rows["NFE 3"][~hole], rows["source"][~hole])
     assert not torch.equal(rows["NFE 3"][hole], rows["source"][hole])

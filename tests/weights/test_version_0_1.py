@@ -12,7 +12,7 @@ from commands import ROOT, logged, run
 from omegaconf import OmegaConf
 
 import dbim_lightning
-from dbim_lightning.bridge import DDBMPreconditioning, VPSchedule
+from dbim_lightning.bridge import DDBMPreconditioning, VPSchedule, best_precision
 from dbim_lightning.config import instantiate
 from dbim_lightning.weights import read_denoiser
 from dbim_lightning.weights.upgrade import upgraded
@@ -29,6 +29,8 @@ def test_it_loads(path):
         assert torch.equal(value, saved[f"denoiser.{key}"])
     assert isinstance(denoiser.schedule, VPSchedule)
     assert denoiser.preconditioning == DDBMPreconditioning(0.61, 0.48, 0.24)
+    assert denoiser.precision == best_precision(denoiser.device)
+    assert dbim_lightning.load(path, precision="float16").precision == "float16"
     assert read_denoiser(path).config["sampler"]["grid"]["_target_"].endswith("Karras")
 
 

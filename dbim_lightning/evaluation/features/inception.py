@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ class Inception(FeatureNetwork):
             raise UserError(f"Inception mode {mode!r}: choose one of {', '.join(MODES)}")
         self.mode, self.name, self.title = mode, f"inception_{mode}", mode
         with warnings.catch_warnings(action="ignore"):  # of torchvision and TorchScript
-            self.network = _pytorch_fid() if mode == "legacy_pytorch" else _torchscript(mode)
+            self.network = _network(mode, _weights_file(mode))
             self._resize = _resizer(mode)
         self.requires_grad_(False).eval()
 
@@ -74,19 +75,20 @@ def _resizer(mode: str) -> Callable[[np.ndarray], np.ndarray]:
     return build_resizer(mode)
 
 
-def _torchscript(mode: str) -> nn.Module:
+def _weights_file(mode: str) -> Path:
+    if mode == "legacy_pytorch":
+        return find_weights("pt_inception-2015-12-05-6726825d.pth", f"Inception {mode}")
+    return find_weights("inception-2015-12-05.pt", f"Inception {mode}", CLEANFID_FOLDER)
+
+
+@cache
+def _network(mode: str, path: Path) -> nn.Module:
+    """Read once for all metrics and jobs; clean-fid looks for the file at `path`, too."""
+    from cleanfid.inception_pytorch import InceptionV3  # noqa: PLC0415
     from cleanfid.inception_torchscript import InceptionV3W  # noqa: PLC0415
 
-    path = find_weights("inception-2015-12-05.pt", f"Inception {mode}", CLEANFID_FOLDER)
     with reading(path):
-        return InceptionV3W(
-            str(path.parent), download=False, resize_inside=mode == "legacy_tensorflow"
-        )
-
-
-def _pytorch_fid() -> nn.Module:
-    from cleanfid.inception_pytorch import InceptionV3  # noqa: PLC0415
-
-    path = find_weights("pt_inception-2015-12-05-6726825d.pth", "Inception legacy_pytorch")
-    with reading(path):
-        return InceptionV3(resize_input=False)
+        if mode == "legacy_pytorch":
+            return InceptionV3(resize_input=False)
+        resizes = mode == "legacy_tensorflow"
+        return InceptionV3W(str(path.parent), download=False, resize_inside=resizes)

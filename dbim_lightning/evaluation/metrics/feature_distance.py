@@ -49,6 +49,8 @@ class FeatureDistance(Metric):
                 f"a reference of {len(self._reference.mean)} features for {self.network.name}, "
                 f"which has {d}: choose the reference of this network"
             )
+        if self._reference.features is None:
+            self.columns = {self._frechet: self.columns[self._frechet]}
 
     def reset(self, num_images: int) -> None:
         d, has_kernel = self.network.num_features, self._reference.features is not None

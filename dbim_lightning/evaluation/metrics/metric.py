@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features.network import FeatureNetwork
 from dbim_lightning.evaluation.images import Images
 from dbim_lightning.evaluation.references.statistics import Reference
@@ -35,6 +36,10 @@ class Column:
     scale: float = 1.0
     plotted: bool = True
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.better not in ("↓", "↑"):
+            raise UserError(f"better={self.better} of the column {self.title}: give ↓ or ↑")
 
 
 class Metric(ABC):
@@ -90,7 +95,14 @@ class Means(Metric):
 
     @torch.no_grad()
     def update(self, images: Images) -> None:
-        for key, value in self.values(images).items():
+        values, per_image = self.values(images), (len(images.position),)
+        shapes = {key: tuple(value.shape) for key, value in values.items()}
+        if shapes != dict.fromkeys(self.columns, per_image):
+            raise UserError(
+                f"{type(self).__name__}.values gave the shapes {shapes}: give "
+                f"{', '.join(self.columns)}, each as {per_image}, a number for each image"
+            )
+        for key, value in values.items():
             self._sums[key] += value.cpu().double().sum()
         self._sums["count"] += len(images.position)
 

@@ -10,7 +10,7 @@ from dbim_lightning.evaluation.report.rows import (
     FILE,
     Row,
     find_jobs,
-    flat,
+    flat_row,
     read_row,
 )
 from dbim_lightning.evaluation.report.sheets import SHEET
@@ -31,7 +31,7 @@ def log_job(folder: Path) -> None:
 def log_sweep(folder: Path) -> None:
     """Logs the jobs of a sweep as a table, with its plots and images, as one run."""
     rows = [read_row(path / FILE) for path in find_jobs(folder)]
-    lines = [dict(flat({key: row[key] for key in row if key != "columns"})) for row in rows]
+    lines = [flat_row(row) for row in rows]
     names = list(dict.fromkeys(key for line in lines for key in line))
     table = wandb.Table(names, [[line.get(name) for name in names] for line in lines])
     pictures = [folder / name for name in (*PLOTS, SHEET)]

@@ -6,7 +6,8 @@ A row, as results.json holds it:
         all its settings, or the path of given samples; `origin` says which bridge, data, precision
         and libraries. Two jobs are the same if all of these are.
     metrics: number by key. columns: how each is shown.
-    cost: nfe_counted, seconds, seconds_per_image (of sampling), peak_memory_gb, device.
+    cost: nfe_counted, seconds, seconds_per_image (of sampling), peak_memory_gb (of the accelerator,
+        or of the process since it began, so that in a sweep it never falls).
     baselines: metrics of bare sources and of training targets.
 """
 
@@ -33,6 +34,7 @@ SECONDS = Column("s / image", 4, "↓", plotted=False)
 class Job:
     """A row for tables and plots.
 
+    asked: the first half of the row as text: the same for the same job alone.
     settings: what was asked, NFE apart, by dotted key: "sampler", "sampler.eta", "protocol.split".
     nfe: that was asked for.
     calls: of the network, as counted.
@@ -40,6 +42,7 @@ class Job:
     spread: standard deviations of numbers, where this stands for several seeds.
     """
 
+    asked: str
     settings: dict[str, Any]
     nfe: int
     calls: int
@@ -50,14 +53,21 @@ class Job:
 
 
 def job_of(row: Row) -> Job:
-    asked = {key: row[key] for key in ASKED if key != "nfe"}
+    asked = {key: row[key] for key in ASKED}
+    settings = dict(_settings({key: row[key] for key in ASKED if key != "nfe"}))
     numbers, columns = dict(row["metrics"]), dict(row["columns"])
     columns = {key: Column(**column) for key, column in columns.items() if key in numbers}
     if "seconds_per_image" in row["cost"]:
         numbers["seconds_per_image"] = row["cost"]["seconds_per_image"]
         columns["seconds_per_image"] = SECONDS
     calls = row["cost"].get("nfe_counted", row["nfe"])
-    return Job(dict(_settings(asked)), row["nfe"], calls, numbers, columns, row["baselines"])
+    identity = json.dumps(asked, sort_keys=True)
+    return Job(identity, settings, row["nfe"], calls, numbers, columns, row["baselines"])
+
+
+def flat_row(row: Row) -> Row:
+    """All but the columns, by dotted key."""
+    return dict(flat({key: value for key, value in row.items() if key != "columns"}))
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -95,6 +105,9 @@ def read_row(path: Path) -> Row:
             f"{path} is no result row of format {FORMAT}, but of an earlier version or another "
             "program: evaluate this job again, or move it elsewhere"
         )
+    missing = {*ASKED, "metrics", "columns", "cost", "baselines"} - row.keys()
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: evaluate this job again")
     return row
 
 
@@ -105,10 +118,12 @@ def same_job(sweep: Path, asked: Row) -> Path | None:
         sweep: folder of the sweep, where Hydra writes multirun.yaml when it begins.
         asked: that half of a row.
     """
+    began = sweep / "multirun.yaml"
+    if not began.exists():
+        return None
     asked = json.loads(json.dumps(asked))
-    begin = (sweep / "multirun.yaml").stat().st_mtime_ns
     for path in sweep.rglob(FILE):
-        if path.stat().st_mtime_ns >= begin:
+        if path.stat().st_mtime_ns >= began.stat().st_mtime_ns:
             found = read_row(path)
             if {key: found[key] for key in ASKED} == asked:
                 return path.parent
@@ -128,7 +143,7 @@ def find_jobs(folder: str | Path) -> dict[Path, Job]:
     if not found:
         raise UserError(f"no {FILE} under {folder}: name the folder of an evaluation")
     keys = _keys(found.values())
-    newest = {(_values(job, keys), job.nfe): path for path, job in found.items()}
+    newest = {job.asked: path for path, job in found.items()}
 
     def order(path: Path) -> tuple:
         job = found[path]
@@ -222,12 +237,13 @@ def _sortable(value: Any) -> tuple[int, float, str]:
 
 
 def varying(jobs: list[Job]) -> list[str]:
-    """The settings that tell the jobs apart; those of a sampler vary among its own jobs."""
+    """The settings that tell the jobs apart: those of a sampler or protocol, its own jobs."""
 
     def varies(key: str) -> bool:
-        found: dict[str, set[str]] = {}
+        of_what = {"sampler": "sampler", "protocol": "protocol.name"}.get(key.partition(".")[0])
+        found: dict[Any, set[str]] = {}
         for job in jobs:
-            group = job.settings["sampler"] if key.startswith("sampler.") else ""
+            group = None if of_what in (None, key) else job.settings.get(of_what)
             found.setdefault(group, set()).add(text(job.settings.get(key)))
         return any(len(values) > 1 for values in found.values())
 
@@ -260,8 +276,7 @@ def text(value: Any) -> str:
     """A setting as the table shows it."""
     if value is None:
         return "–"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:.10g}" if is_number else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def cells(

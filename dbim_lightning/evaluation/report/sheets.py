@@ -17,26 +17,27 @@ SHEET, _ARRAYS = "images.png", "images.npz"
 def save_job_sheet(folder: Path, previews: Mapping[str, Images]) -> None:
     """Writes images.png (source, one row per noise, target) and its arrays, uint8, beside it."""
     first = next(iter(previews.values()))
-    rows = {"source": first.sources, **{k: v.samples for k, v in previews.items()}}
-    rows["target"] = first.targets
-    save_sheet(folder / SHEET, rows)
+    samples = [(name, images.samples) for name, images in previews.items()]
+    save_sheet(folder / SHEET, [("source", first.sources), *samples, ("target", first.targets)])
     arrays = {"source": first.sources, "sample": first.samples, "target": first.targets}
     with whole(folder / _ARRAYS) as beside, beside.open("wb") as file:
         np.savez_compressed(file, **{k: v.numpy() for k, v in arrays.items()})
 
 
 def save_sweep_sheet(folder: Path) -> None:
-    """Writes images.png: the same sources in every job under `folder`, one row per job.
+    """Writes images.png: source, one row per job under `folder`, target.
 
-    Jobs without pictures are left out.
+    Jobs of other images come below, with sources and targets of their own. Jobs without pictures
+    are left out.
     """
-    rows = {}
     drawn = {path: job for path, job in find_jobs(folder).items() if (path / _ARRAYS).exists()}
+    sheets: dict[bytes, list[tuple[str, torch.Tensor]]] = {}
     for path, label in labels(drawn).items():
         with np.load(path / _ARRAYS) as arrays:
             images = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        rows = {"source": images["source"]} | rows
-        rows[label] = images["sample"]
-    if rows:
-        rows["target"] = images["target"]
-        save_sheet(folder / SHEET, rows)
+        source, target = ("source", images["source"]), ("target", images["target"])
+        pairs = images["source"].numpy().tobytes() + images["target"].numpy().tobytes()
+        rows = sheets.setdefault(pairs, [source, target])
+        rows.insert(-1, (label, images["sample"]))
+    if sheets:
+        save_sheet(folder / SHEET, [row for rows in sheets.values() for row in rows])

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dbim_lightning.evaluation.report.plot import NFE, SECONDS_PER_IMAGE, plot
-from dbim_lightning.evaluation.report.rows import FILE, columns_of, find_jobs, flat, read_row
+from dbim_lightning.evaluation.report.rows import FILE, columns_of, find_jobs, flat_row, read_row
 from dbim_lightning.evaluation.report.table import table
 from dbim_lightning.files import write_whole
 
@@ -53,7 +53,7 @@ def _png(figure: Figure) -> bytes:
 
 def _csv(rows: list[dict]) -> str:
     """A line for each row, a column for each number and setting, by dotted key."""
-    lines = [dict(flat({key: row[key] for key in row if key != "columns"})) for row in rows]
+    lines = [flat_row(row) for row in rows]
     text = io.StringIO()
     names = dict.fromkeys(key for line in lines for key in line)
     writer = csv.DictWriter(text, list(names), lineterminator="\n")

@@ -65,9 +65,6 @@ class Generation:
         for first in range(0, len(self.blocks), self.blocks_at_once):
             yield from self._together(self.blocks[first : first + self.blocks_at_once])
 
-    def __len__(self) -> int:
-        return len(self.blocks)
-
     def _together(self, blocks: list[range]) -> Iterator[Images]:
         """Blocks that share batches: all are sampled anew if one is missing.
 

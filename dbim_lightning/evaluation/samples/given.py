@@ -47,9 +47,6 @@ class GivenSamples:
             samples = [_pixels(self._given[position], height, width) for position in block]
             yield images_of(block, pairs, torch.stack(samples))
 
-    def __len__(self) -> int:
-        return len(self.blocks)
-
 
 def _pixels(given: Path | np.ndarray, height: int, width: int) -> Tensor:
     """A sample (3, H, W) uint8, from its file or from (H, W, 3)."""

@@ -90,7 +90,7 @@ def test_the_network_runs_once_on_each_batch_and_names_the_distance():
         metric.update(images)
     assert network.calls == 4
     assert metric.compute(metric.sums()).keys() == {"fid_quarters"}
-    assert metric.columns.keys() == {"kid_quarters", "fid_quarters"}
+    assert metric.columns.keys() == {"fid_quarters"}
     assert "kept" not in metric.sums()
 
 

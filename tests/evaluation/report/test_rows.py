@@ -118,6 +118,22 @@ def test_the_same_job_is_one_that_was_asked_the_same_since_the_sweep_began(tmp_p
     assert [same_job(tmp_path, asked(row)) for row in others] == [None] * len(others)
 
 
+def test_jobs_with_long_seeds_or_options_of_like_texts_are_not_one(tmp_path):
+    rows = [result(5, 0.0, seed=seed) for seed in (12345678901, 12345678902)]
+    rows += [result(5, 0.0, seed=1, flag=flag) for flag in (True, "True", None)]
+    jobs = found(write(tmp_path, rows))
+    assert len(jobs) == 5
+    assert "12345678901, 12345678902" in table(jobs)
+
+
+def test_protocols_of_two_names_are_told_apart_by_these_alone():
+    rows = [result(5, 0.0) for _ in range(3)]
+    rows[1]["protocol"] = {"name": "other", "split": "train", "measured": {"a": {"resize": 64}}}
+    assert varying(jobs_of(rows[:2])) == ["protocol.name"]
+    rows[2]["protocol"] = rows[1]["protocol"] | {"split": "test"}
+    assert varying(jobs_of(rows)) == ["protocol.name", "protocol.split"]
+
+
 def test_settings_with_one_last_part_go_by_their_whole_keys():
     rows = [result(5, 0.0, seed=seed) for seed in (0, 1)]
     for row, seed in zip(rows, (3, 4), strict=True):
@@ -151,10 +167,12 @@ def test_bad_folders_and_files_of_earlier_versions_are_named(tmp_path):
         find_jobs(tmp_path)
     path = tmp_path / "results.json"
     flat = json.dumps({"sampler": "dbim", "nfe": 5, "mse": 0.1})
+    part = json.dumps({"format": 2, "sampler": "dbim", "nfe": 5, "metrics": {}, "columns": {}})
     for content, message in [
         ("{", "is not JSON"),
         ("[]", "no result row of format 2"),
         (flat, "no result row of format 2, but of an earlier version .*: evaluate this job again"),
+        (part, "lacks baselines, cost, num_images, origin, protocol, seed: evaluate this job"),
     ]:
         path.write_text(content)
         with pytest.raises(UserError, match=message):

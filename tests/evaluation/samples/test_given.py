@@ -26,7 +26,7 @@ from dbim_lightning.pictures import to_uint8
 def test_folder_by_name_or_by_index(tmp_path, name, file):
     given = GivenSamples(write(tmp_path, file), pairs(name))
     assert np.array_equal(samples(given), SAMPLES)
-    assert len(given) == 2
+    assert len(given.blocks) == 2
 
 
 def test_index_is_that_in_the_data_set(tmp_path):

@@ -207,7 +207,7 @@ def test_batch_size_and_ranks_change_no_image(undisturbed, batch_size, world_siz
     assert within_one_level(collected(*ranks), undisturbed)
     largest = max(max(rank.denoiser.network.batches) for rank in ranks)
     assert largest == {7: 7, 64: 64, 200: 192 if world_size == 1 else 172}[batch_size]
-    assert [len(rank) for rank in ranks] == {1: [5], 2: [3, 2]}[world_size]
+    assert [len(rank.blocks) for rank in ranks] == {1: [5], 2: [3, 2]}[world_size]
 
 
 def test_resumes_with_another_batch_size_and_number_of_ranks(tmp_path, undisturbed):
