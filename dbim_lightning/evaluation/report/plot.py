@@ -127,7 +127,8 @@ def _dress(axes: Axes, axis: Axis, values: list[float]) -> None:
             last = last if crowded else tick
         axes.set_xticks(ticks, labels)
     else:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        wide = max(values) > 8 * min(values)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 5)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(axis.title)
