@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from dbim_lightning.bridge import BrownianSchedule, VESchedule, VPSchedule
 from dbim_lightning.samplers import Uniform
-from tests.closed_form import errors, harmless_grid, slope
+from tests.helpers.closed_form import errors, harmless_grid, slope
 
 STEPS = [10, 20, 40, 80, 160, 320]
 SCHEDULES = {"VP": VPSchedule(), "VE": VESchedule(), "Brownian": BrownianSchedule()}
