@@ -143,13 +143,14 @@ def asked_of(
 ) -> dict[str, Any]:
     """The identity of a job: that half of its row which is known before it runs."""
     from dbim_lightning.evaluation.origin import device_name
+    from dbim_lightning.evaluation.report.rows import plain
     from dbim_lightning.samplers import identity
 
     asked = {
         "protocol": {key: value for key, value in cfg["metrics"].items() if key != "_target_"},
         "sampler": cfg["samples"],
         "nfe": cfg["nfe"],
-        "seed": cfg["seed"],
+        "seed": cfg["seed"] if bridge else None,
         "num_images": len(evaluator.data),
         "origin": data,
     }
@@ -164,7 +165,7 @@ def asked_of(
             "device": device_name(evaluator.device),
             **data,
         }
-    return asked
+    return plain(asked)
 
 
 def run(job: Job, png: Path | None) -> "Outcome":
@@ -272,6 +273,8 @@ def main(cfg: DictConfig) -> None:
 
     job = HydraConfig.get()
     config.check_overrides("evaluate", cfg, list(job.overrides.task))
+    if cfg.samples and not any(word.startswith("nfe=") for word in job.overrides.task):
+        raise SystemExit(f"error: samples={cfg.samples}: give nfe=N, the calls they were made with")
     start_processes()
     folder = Path(broadcast(os.path.relpath(job.runtime.output_dir)))
     rank, world_size = rank_and_world_size()

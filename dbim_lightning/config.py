@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from pydoc import locate
+from pydoc import ErrorDuringImport, locate
 from typing import Any
 
 import hydra
@@ -220,6 +220,8 @@ def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> 
         unknown = re.match(r"Could not override '([^']+)'", str(error))
         if unknown and not unknown[1].startswith("hydra."):
             known = known_keys(name, [word for word in words if "=" in word])
+            if unknown[1] in known:
+                raise UserError(f"{unknown[1]} is not set yet: write +{unknown[1]}=…") from error
             raise UserError(_unknown(unknown[1], known)) from error
         raise UserError(_one_line(error)) from error
 
@@ -246,7 +248,10 @@ def _is_group(key: str) -> bool:
 
 
 def _located(node: DictConfig | dict) -> Any:
-    found = locate(node["_target_"])
+    try:
+        found = locate(node["_target_"])
+    except ErrorDuringImport as error:
+        raise UserError(f"{node['_target_']} cannot be imported: {error.value}") from error
     if found is None:
         raise UserError(f"{node['_target_']} cannot be imported: install or correct it")
     return found

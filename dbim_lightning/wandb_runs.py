@@ -61,4 +61,6 @@ def log_once(folder: Path, what: dict[str, Any], **options: Any) -> None:
     run = start(lambda **mode: wandb.init(dir=folder, name=folder.name, **options, **mode))
     if run is not None:
         run.log(what)
+        where = f"wandb sync {run.dir.removesuffix('/files')}" if run.offline else run.url
         run.finish()
+        print(f"W&B: {where}")

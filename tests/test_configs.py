@@ -181,6 +181,19 @@ def test_options_of_the_reference_can_be_taken_out():
     assert "reference_options" not in metrics
 
 
+def test_a_class_whose_file_fails_is_named_with_the_reason(tmp_path, monkeypatch):
+    (tmp_path / "failing.py").write_text("raise ValueError('no arrow')")
+    monkeypatch.syspath_prepend(tmp_path)
+    word = "+metrics.measured.mine._target_=failing.Mine"
+    with pytest.raises(UserError, match=r"failing\.Mine cannot be imported: no arrow"):
+        check_overrides("evaluate", compose("evaluate", [word]), [word])
+
+
+def test_a_key_that_a_class_takes_and_no_file_sets_needs_a_plus():
+    with pytest.raises(UserError, match=r"metrics\.rounding is not set yet: write \+"):
+        compose("evaluate", ["metrics.rounding=down"])
+
+
 def test_a_resumed_run_is_asked_for_its_own_keys():
     cfg = compose("train", ["dataset=paired_folder", "dataset.root=x", "sampler=ddbm"])
     check_overrides("train", cfg, ["+dataset.check=false", "+sampler.churn_step_ratio=0.2"])

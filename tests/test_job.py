@@ -57,6 +57,9 @@ def test_samples_are_kept_apart_by_all_that_they_depend_on(tmp_path):
         job(tmp_path, DBIM(2), pairs=PAIRS[:8]),
     ]
     assert len({evaluate.kept_samples(job).hash for job in jobs}) == len(jobs)
+    whole = job(tmp_path, DBIM(2, eta=0)), job(tmp_path, DBIM(2, eta=0.0))
+    assert whole[0].asked == whole[1].asked
+    assert len({evaluate.kept_samples(job).hash for job in whole}) == 1
     first, moved = jobs[0], job(tmp_path, DBIM(2), path="elsewhere/a.ckpt")
     other_metrics = job(tmp_path, DBIM(2), protocol={"baselines": True})
     assert first.asked != moved.asked

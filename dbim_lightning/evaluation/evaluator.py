@@ -86,7 +86,11 @@ class Evaluator:
         )
         for metric in protocol.metrics:
             metric.compare_with(references)
-
+        if protocol.reference is not None and not references.asked:
+            raise UserError(
+                f"metrics.reference={protocol.reference} is for metrics in features, and "
+                f"metrics={protocol.name} measures none: leave it out or choose another protocol"
+            )
         self._shown = _Shown(self.data)
 
     def generation(
@@ -131,6 +135,10 @@ class Evaluator:
         """The protocol's numbers of a stream, of which each process sees its part."""
         metrics = [metric for metric in self.protocol.metrics if metric.noises == 1]
         return self._numbers(metrics, stream, title, len(self.data))
+
+    def judge_sources(self, title: str) -> dict[str, float]:
+        """The protocol's numbers of the bare sources, as if they were samples."""
+        return self.judge(self._blocks(self.data, "x_T"), title)
 
     def _outcome(
         self, stream: Iterable[Images], title: str, name: str, png: Path | None
@@ -189,7 +197,7 @@ class Evaluator:
                     f"{type(metric).__name__}.compute gave {', '.join(found)}, but its columns "
                     f"are {', '.join(metric.columns)}: give each number a column"
                 )
-            values |= {key: float(value) for key, value in found.items()}
+            values |= {key: _number(value, metric) for key, value in found.items()}
         return values
 
     @cached_property
@@ -197,7 +205,7 @@ class Evaluator:
         """What the bare sources score, and how far training targets are from the reference."""
         if not self.protocol.baselines:
             return {}
-        baselines = {"source": self.judge(self._blocks(self.data, "x_T"), "Baseline: bare sources")}
+        baselines = {"source": self.judge_sources("Baseline: bare sources")}
         unpaired = [metric for metric in self.protocol.metrics if metric.judges_sets]
         if unpaired and (train := self._train()) is not None:
             stream, title = self._blocks(train, "x_0"), "Baseline: training targets"
@@ -237,6 +245,13 @@ class Evaluator:
             return torch.cuda.max_memory_allocated(self.device) / 1e9
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _number(value: Any, metric: Metric) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{type(metric).__name__}.compute gave {value}: give numbers") from error
 
 
 class _Shown:

@@ -67,6 +67,8 @@ class Evaluations(Callback):
         logged = [f"{sampler}/{name}" for sampler in self.samplers for name in names]
         if self.best is not None and self.best not in logged:
             raise UserError(f"evaluation.best={self.best}: choose one of {', '.join(logged)}")
+        with isolate_rng():  # a metric that fails shall do so now
+            self._evaluator.judge_sources("Trying the metrics on the sources")
 
     def _make_evaluator(self, pl_module: LightningModule) -> Evaluator:
         return Evaluator(

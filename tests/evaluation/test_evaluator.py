@@ -221,6 +221,9 @@ def test_numbers_are_plain_and_each_has_its_column(tmp_path):
     measured = {"numbers": Numbers({"mse": torch.tensor(0.5)})}
     row = run(evaluator(tmp_path, measured=measured), DBIM(2))
     assert json.loads(json.dumps(row))["metrics"] == {"mse": 0.5}
+    judge = evaluator(tmp_path, measured={"numbers": Numbers({"mse": torch.zeros(2)})})
+    with pytest.raises(UserError, match=r"Numbers\.compute gave tensor.*: give numbers"):
+        run(judge, DBIM(2))
     judge = evaluator(tmp_path, measured={"numbers": Numbers({"other": 1.0})})
     with pytest.raises(UserError, match=r"Numbers\.compute gave other, but its columns are mse"):
         run(judge, DBIM(2))
@@ -284,6 +287,11 @@ def in_one_of_several(folder, batch_size):
 def test_impossible_number_of_images_is_refused(count):
     with pytest.raises(UserError, match=f"num_images={count}: use 2 to 9"):
         spread(PAIRS, count)
+
+
+def test_a_reference_that_no_metric_asks_for_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"reference=x\.npz is for metrics in features, and metri"):
+        evaluator(tmp_path, reference="x.npz")
 
 
 def test_an_empty_batch_is_refused(tmp_path):

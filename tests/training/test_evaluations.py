@@ -200,6 +200,20 @@ def test_wandb_holds_the_curves(tmp_path, monkeypatch):
         assert all(value.encode() in records for value in curve.values())
 
 
+class Forgetful(PairedMetrics):
+    def values(self, images):
+        return {"mse": super().values(images)["mse"]}
+
+
+def test_a_metric_that_fails_does_so_before_training(tmp_path):
+    def make():
+        return Protocol("toy", measured={"mine": Forgetful()})
+
+    with pytest.raises(UserError, match=r"Forgetful\.values gave"):
+        fit(tmp_path, [evaluations(tmp_path, make=make)])
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_best_that_is_no_logged_number_is_refused_before_training(tmp_path):
     with pytest.raises(UserError, match=r"best=mse: choose one of eval/dbim_nfe2/mse, .*nfe4/ssim"):
         fit(tmp_path, [evaluations(tmp_path, best="mse")])

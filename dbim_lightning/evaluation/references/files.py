@@ -101,6 +101,8 @@ def _open(path: str | Path) -> Iterator[NpzFile]:
             yield file
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"no reference statistics at {path}: give the path of an .npz") from error
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
@@ -143,6 +145,8 @@ def _stored(file: NpzFile) -> Reference:
     mean, cov = (torch.from_numpy(file[name]).double() for name in ("mu", "sigma"))
     if not (mean.isfinite().all() and cov.isfinite().all()):
         raise UserError("mu or sigma hold NaN or infinity: choose another reference")
+    if cov.diagonal().min() < 0:
+        raise UserError("sigma is no covariance, it has a negative variance: choose another file")
     if "act" not in file:
         return Reference(mean, cov, None)
     kept = KeptFeatures(_header(file, "act")[0][0], len(mean))

@@ -38,6 +38,11 @@ class References:
     device: torch.device
     _known: dict[str, Reference] = field(default_factory=dict, init=False)
 
+    @property
+    def asked(self) -> bool:
+        """Whether any network has."""
+        return bool(self._known)
+
     def __call__(self, network: FeatureNetwork) -> Reference:
         """The statistics in the features of a network.
 

@@ -1,6 +1,7 @@
 """Metrics against NFE or time, in panels side by side."""
 
 import math
+import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from dbim_lightning.evaluation.report.table import header
 # Okabe and Ito's colour-blind-safe palette, without its yellow, which is faint on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = "os^Dvp"
+_LETTERS_PER_INCH = 11  # of the legend
 _BASELINE_STYLES = (":", "--", "-.")
 
 
@@ -62,10 +64,14 @@ def plot(jobs: list[Job], axis: Axis = NFE) -> Figure:
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         entries = dict(zip(labels, handles, strict=True)) | entries
-    num_columns = 4 if len(columns) > 2 and max(map(len, entries)) < 24 else 2
-    figure.set_figheight(2.5 + 0.2 * math.ceil(len(entries) / num_columns))
+    letters = int(_LETTERS_PER_INCH * figure.get_figwidth())
+    longest = max(map(len, entries))
+    num_columns = next((n for n in (4, 2) if longest <= letters // n - 4), 1)
+    labels = [textwrap.fill(label, letters - 8) for label in entries]
+    num_lines = sum(label.count("\n") + 1 for label in labels)
+    figure.set_figheight(2.5 + 0.2 * math.ceil(num_lines / num_columns))
     figure.legend(
-        entries.values(), entries, loc="outside lower center", ncols=num_columns, frameon=False
+        entries.values(), labels, loc="outside lower center", ncols=num_columns, frameon=False
     )
     return figure
 
@@ -126,6 +132,9 @@ def _dress(axes: Axes, axis: Axis, values: list[float]) -> None:
             labels.append("" if crowded else str(tick))
             last = last if crowded else tick
         axes.set_xticks(ticks, labels)
+    elif max(values) < 3 * min(values):
+        axes.set_xscale("linear")
+        axes.xaxis.set_major_locator(MaxNLocator(3))
     else:
         wide = max(values) > 8 * min(values)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 5)))

@@ -52,6 +52,15 @@ class Job:
     spread: dict[str, float] = field(default_factory=dict)
 
 
+def plain(value: Any) -> Any:
+    """In JSON's types; a whole number is one, so that eta=0 and eta=0.0 are the same."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def job_of(row: Row) -> Job:
     asked = {key: row[key] for key in ASKED}
     settings = dict(_settings({key: row[key] for key in ASKED if key != "nfe"}))
@@ -61,7 +70,7 @@ def job_of(row: Row) -> Job:
         numbers["seconds_per_image"] = row["cost"]["seconds_per_image"]
         columns["seconds_per_image"] = SECONDS
     calls = row["cost"].get("nfe_counted", row["nfe"])
-    identity = json.dumps(asked, sort_keys=True)
+    identity = json.dumps(plain(asked), sort_keys=True)
     return Job(identity, settings, row["nfe"], calls, numbers, columns, row["baselines"])
 
 
@@ -121,11 +130,10 @@ def same_job(sweep: Path, asked: Row) -> Path | None:
     began = sweep / "multirun.yaml"
     if not began.exists():
         return None
-    asked = json.loads(json.dumps(asked))
     for path in sweep.rglob(FILE):
         if path.stat().st_mtime_ns >= began.stat().st_mtime_ns:
             found = read_row(path)
-            if {key: found[key] for key in ASKED} == asked:
+            if {key: found[key] for key in ASKED} == plain(asked):
                 return path.parent
     return None
 
@@ -298,12 +306,22 @@ def _cell(value: float | None, column: Column, deviation: float | None) -> str:
 
 
 def baselines_of(jobs: list[Job]) -> Iterator[tuple[str, dict[str, float]]]:
-    """The baselines that the jobs state, each once: (title, metrics), equal if shown as equal."""
-    seen, columns = set(), columns_of(jobs)
-    titles = dict.fromkeys(title for job in jobs for title in job.baselines)
-    for title in titles:
+    """The baselines that the jobs state, each once: (title, numbers), equal if shown as equal.
+
+    Where they differ among the jobs, the title says whose they are.
+    """
+    columns = columns_of(jobs)
+    keys = [key for key in varying(jobs) if not key.startswith(("sampler", "seed"))]
+    for title in dict.fromkeys(title for job in jobs for title in job.baselines):
+        owners: dict[frozenset[tuple[str, str]], list[Job]] = {}
         for job in jobs:
-            values = job.baselines.get(title)
-            if values and (line := (title, *cells(values, columns))) not in seen:
-                seen.add(line)
-                yield title, values
+            if title in job.baselines:
+                shown_as = zip(columns, cells(job.baselines[title], columns), strict=True)
+                line = frozenset((key, cell) for key, cell in shown_as if cell != "–")
+                owners.setdefault(line, []).append(job)
+        lines = [line for line in owners if not any(line < other for other in owners)]
+        for line in lines:
+            own = owners[line]
+            same = [key for key in keys if len({text(job.settings.get(key)) for job in own}) == 1]
+            whose = ", ".join(label_parts(own[0], same)) if len(lines) > 1 else ""
+            yield f"{title} ({whose})" if whose else title, own[0].baselines[title]

@@ -13,7 +13,8 @@ from dbim_lightning.evaluation.report.rows import (
     varying,
 )
 
-_SAID = ("seed", "protocol.name", "protocol.split", "origin.precision")
+_OF_PROTOCOL = ("name", "split", "rounding", "reference")
+_SAID = ("seed", *(f"protocol.{key}" for key in _OF_PROTOCOL), "origin.precision")
 
 
 def header(column: Column) -> str:
@@ -60,7 +61,10 @@ def _caption(jobs: list[Job], keys: list[str]) -> str:
     for column in columns_of(jobs).values():
         if column.note:
             notes.setdefault(column.note, []).append(column.title.partition(" ×")[0])
-    caption += [f"{' and '.join(titles)} are {note}." for note, titles in notes.items()]
+    caption += [
+        f"{' and '.join(titles)} {'are' if len(titles) > 1 else 'is'} {note}."
+        for note, titles in notes.items()
+    ]
     return " ".join(caption)
 
 

@@ -101,6 +101,7 @@ def test_files_of_other_projects(tmp_path, save):
         ({"act": FEATURES.numpy()[:1]}, "at least 2"),
         ({"act": FEATURES.numpy() * np.nan}, "NaN"),
         ({"mu": np.full(3, np.nan), "sigma": np.eye(3)}, "NaN"),
+        ({"mu": np.zeros(3), "sigma": -np.eye(3)}, "sigma is no covariance"),
         ({"act": np.array([[{}] * 3])}, "cannot be read"),
         ({"mu": MU.numpy(), "sigma": np.array([[{}] * 3] * 3)}, "cannot be read"),
     ],
@@ -122,7 +123,7 @@ def test_our_files_say_what_they_are_of(tmp_path, entry, value):
 
 def test_broken_and_missing_files_are_named(tmp_path):
     path = tmp_path / "a.npz"
-    with pytest.raises(UserError, match=r"a\.npz cannot be read .No such file.*: delete it or put"):
+    with pytest.raises(UserError, match=r"no reference statistics at .*a\.npz: give the path"):
         read(path)
     write_reference(path, made(), KEY)
     whole = path.read_bytes()

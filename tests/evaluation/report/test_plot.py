@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from matplotlib.colors import same_color
@@ -86,6 +87,36 @@ def test_panels_keep_their_height_under_a_long_legend():
         figure.draw_without_rendering()
         heights.append(figure.axes[0].get_position().height * figure.get_figheight())
     assert heights[1] > 0.9 * heights[0]
+
+
+def ticks(axes):
+    """Left and right edge of each label below an axis, in px, from left to right."""
+    axes.figure.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in axes.get_xticklabels() if t.get_text()]
+    low, high = axes.get_window_extent().intervalx
+    return sorted((b.x0, b.x1) for b in boxes if low - 1 <= (b.x0 + b.x1) / 2 <= high + 1)
+
+
+@pytest.mark.parametrize("seconds", [(0.018, 0.032), (0.02, 0.021), (0.005, 0.17), (0.01, 0.05)])
+def test_labels_of_seconds_do_not_touch(seconds):
+    rows = [result(nfe, 0.0, seconds=s) for nfe, s in zip((2, 50), seconds, strict=True)]
+    for axes in plot_of(rows, SECONDS_PER_IMAGE).axes:
+        found = ticks(axes)
+        assert len(found) >= 2
+        assert all(left[1] < right[0] for left, right in pairwise(found))
+
+
+@pytest.mark.parametrize("length", [30, 90, 300])
+def test_long_names_of_lines_stay_in_the_picture(length):
+    rows = [result(5, 0.0, option=f"{i} {'word ' * (length // 5)}") for i in range(3)]
+    figure = plot_of(rows)
+    figure.draw_without_rendering()
+    box, width = figure.legends[0].get_window_extent(), figure.bbox.width
+    assert box.x0 >= 0
+    assert box.x1 <= width
+    assert box.y0 >= 0
+    panel = figure.axes[0].get_position().height * figure.get_figheight()
+    assert panel > 1
 
 
 def test_crowded_ticks_keep_their_mark_and_lose_their_label():

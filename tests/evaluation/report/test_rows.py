@@ -118,6 +118,11 @@ def test_the_same_job_is_one_that_was_asked_the_same_since_the_sweep_began(tmp_p
     assert [same_job(tmp_path, asked(row)) for row in others] == [None] * len(others)
 
 
+def test_whole_numbers_are_the_same_with_and_without_a_point(tmp_path):
+    jobs = found(write(tmp_path, [result(5, 0.0), result(5, 0), result(5, 1.0), result(5, 0.5)]))
+    assert [job.settings["sampler.eta"] for job in jobs] == [0, 0.5, 1]
+
+
 def test_jobs_with_long_seeds_or_options_of_like_texts_are_not_one(tmp_path):
     rows = [result(5, 0.0, seed=seed) for seed in (12345678901, 12345678902)]
     rows += [result(5, 0.0, seed=1, flag=flag) for flag in (True, "True", None)]

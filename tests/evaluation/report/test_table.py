@@ -102,6 +102,25 @@ def test_baselines_that_differ_among_jobs_are_all_shown():
     assert [line[3] for line in sources] == ["0.0800", "0.2000"]
 
 
+def test_baselines_of_several_kinds_of_jobs_say_whose_they_are():
+    other = {"source": BASELINES["source"] | {"mse": 0.2}}
+    few = {"source": {"mse": 0.08}}
+    rows = [result(5, eta, num_images=10) for eta in (0.0, 1.0)]
+    rows += [result(5, 0.0, num_images=20, baselines=other)]
+    rows += [result(5, 0.5, num_images=10, baselines=few)]  # the same, with fewer metrics
+    header, _, *lines = cells(table_of(rows))
+    mse = header.index("MSE ↓")
+    sources = [(line[0], line[mse]) for line in lines if line[0].startswith("source")]
+    assert sources == [("source (num_images 10)", "0.0800"), ("source (num_images 20)", "0.2000")]
+
+
+def test_the_caption_says_what_the_protocol_had_changed():
+    row = result(5, 0.0)
+    row["protocol"] |= {"rounding": "down", "reference": "mine.npz"}
+    caption = table_of([row]).splitlines()[-1]
+    assert "protocol toy, split test, rounding down, reference mine.npz" in caption
+
+
 def test_a_number_that_no_job_has_is_left_out():
     row = result(5, 0.0, baselines={})
     row["metrics"] = {key: value for key, value in row["metrics"].items() if "lite0" not in key}
