@@ -7,8 +7,7 @@ What needs torch is imported where it is used, so that --help need not wait for 
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -232,7 +231,7 @@ class Summary(Callback):
         written = [path.stat().st_mtime_ns for path in folder.rglob("results.json")]
         before = [path.stat().st_mtime_ns for path in folder.glob("summary.md")]
         if rank_and_world_size()[0] == 0 and max(written, default=0) > max(before, default=0):
-            with heard_errors():
+            with one_line_errors():  # of which Hydra would make warnings
                 summary.summarise(folder)
                 sheets.save_sweep_sheet(folder)
 
@@ -248,17 +247,8 @@ class Summary(Callback):
         if config.wandb:
             from dbim_lightning.evaluation.report.logged import log_sweep
 
-            with heard_errors():
+            with one_line_errors():
                 log_sweep(folder)
-
-
-@contextmanager
-def heard_errors() -> Iterator[None]:
-    """Ends the program where Hydra would make a warning of an error in a callback."""
-    try:
-        yield
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

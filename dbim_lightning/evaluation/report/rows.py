@@ -133,7 +133,7 @@ def same_job(sweep: Path, asked: Row) -> Path | None:
     for path in sweep.rglob(FILE):
         if path.stat().st_mtime_ns >= began.stat().st_mtime_ns:
             found = read_row(path)
-            if {key: found[key] for key in ASKED} == plain(asked):
+            if {key: found[key] for key in ASKED} == asked:
                 return path.parent
     return None
 
