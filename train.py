@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import warnings
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hydra
 import lightning
@@ -13,20 +15,28 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning import config
+from dbim_lightning import config, wandb_runs
 from dbim_lightning.bridge import precision_on
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import write_whole
+from dbim_lightning.options import TRAIN
 from dbim_lightning.training import (
     BridgeModule,
     Evaluations,
     device_of,
     load_initial,
     make_loggers,
-    resumed_config,
     trainer_precision,
 )
-from dbim_lightning.training.callbacks import Checkpoints, ImagesPerSecond, Previews, Progress
+from dbim_lightning.training.callbacks import (
+    Checkpoints,
+    ImagesPerSecond,
+    Previews,
+    Progress,
+    how_to_resume,
+)
+from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, LAST, require_own
+from dbim_lightning.weights import read_denoiser
 
 print_once = rank_zero_only(print)
 
@@ -46,15 +56,17 @@ def make_module(cfg: DictConfig) -> BridgeModule:
 
 def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
     """The callback that the configuration describes under `evaluation`, or none where it is off."""
-    options = config.typed(cfg.evaluation, config.EvaluationValues)
+    options = cfg.evaluation
     if not options.every_n_steps:
         if options.best is not None:
             raise UserError(f"evaluation.best={options.best} needs evaluation.every_n_steps=N")
         return []
+    if cfg.trainer.limit_val_batches == 0:
+        raise UserError("evaluation.every_n_steps needs validation: leave limit_val_batches=0 out")
     callback = Evaluations(
         folder,
         config.instantiate(cfg.dataset),
-        partial(config.instantiate, cfg.evaluation.metrics),
+        partial(config.instantiate, options.metrics),
         [config.instantiate(cfg.sampler, nfe=nfe) for nfe in options.nfe],
         options.every_n_steps,
         options.num_images,
@@ -64,57 +76,99 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
     return [callback]
 
 
-def make_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
-    """A Trainer that writes everything into `folder`."""
+def time_limit(max_time: Any) -> timedelta | None:
+    """From DD:HH:MM:SS, or timedelta's arguments by name."""
+    try:
+        if isinstance(max_time, str):
+            days, hours, minutes, seconds = map(int, max_time.split(":"))
+            return timedelta(days, seconds, hours=hours, minutes=minutes)
+        return None if max_time is None else timedelta(**max_time)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"trainer.max_time={max_time}: give DD:HH:MM:SS") from error
+
+
+def make_trainer(cfg: DictConfig, folder: Path, step: int | None) -> lightning.Trainer:
+    """A Trainer that writes everything into `folder`, after this step of a run that is there."""
+    options = dict(cfg.trainer)
     samplers = [config.instantiate(cfg.sampler, nfe=nfe) for nfe in cfg.preview.nfe]
-    precision = cfg.trainer.precision
-    if precision == "auto":
-        precision = trainer_precision(device_of(cfg.trainer.accelerator))
+    if options["precision"] == "auto":
+        options["precision"] = trainer_precision(device_of(options["accelerator"]))
+    options["val_check_interval"] *= options["accumulate_grad_batches"]  # which counts batches
+    shows_progress = options.get("enable_progress_bar") is not False
+    max_time = time_limit(options.pop("max_time", None))
     return config.instantiate(
-        cfg.trainer,
-        precision=precision,
+        OmegaConf.create(options),
         default_root_dir=folder,
-        logger=make_loggers(folder, cfg.wandb_project),
+        logger=make_loggers(folder, cfg.wandb_project, step),
         callbacks=[
-            Progress(refresh_rate=10),
+            *([Progress(refresh_rate=10)] if shows_progress else []),
             ImagesPerSecond(),
             Previews(folder / "previews", samplers, cfg.preview.num_images, cfg.precision),
             *make_evaluations(cfg, folder),
             config.instantiate(cfg.training.ema),
-            Checkpoints(folder / "checkpoints", cfg.checkpoint_every_n_steps),
+            Checkpoints(folder / CHECKPOINTS, cfg.checkpoint_every_n_steps, max_time),
         ],
     )
 
 
+def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
+    """The configuration that runs, and the step from which a run in `folder` goes on.
+
+    Raises:
+        UserError: a word that cannot be, a wrong value, no steps left, or a folder in use.
+    """
+    words = list(HydraConfig.get().overrides.task)
+    if cfg.resume:
+        earlier = read_denoiser(Path(cfg.resume))
+        cfg, step = config.resumed(earlier.config, cfg, words), earlier.step
+    else:
+        config.check_overrides("train", cfg, words)
+        step = None
+    cfg = config.checked(cfg, TRAIN)
+    if step is not None and step >= cfg.trainer.max_steps:
+        raise UserError(
+            f"{cfg.resume} stands at step {step} of {cfg.trainer.max_steps}: "
+            "give a larger trainer.max_steps to train on"
+        )
+    precision_on(device_of(cfg.trainer.accelerator), cfg.precision)  # refuses what does not exist
+    if rank_zero_only.rank == 0:
+        require_own(folder, cfg.resume and Path(cfg.resume), step or 0)
+    return cfg, step
+
+
 def train(cfg: DictConfig, folder: Path) -> None:
     """Runs one training; training.json marks it as finished."""
-    overrides = list(HydraConfig.get().overrides.task)
-    if cfg.resume:
-        cfg = resumed_config(Path(cfg.resume), cfg, overrides)
-    config.check_overrides("train", cfg, overrides)
-    config.require_complete(cfg)
-    precision_on(device_of(cfg.trainer.accelerator), cfg.precision)  # refuses what does not exist
+    cfg, step = prepared(cfg, folder)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = make_module(cfg), config.instantiate(cfg.data)
-    if cfg.get("weights") and not cfg.resume:
-        schedule = OmegaConf.to_container(cfg.denoiser, resolve=True)["schedule"]
+    if cfg.weights and not cfg.resume:
+        schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
         load_initial(module.denoiser, Path(cfg.weights), schedule)
-    trainer = make_trainer(cfg, folder)
+    trainer = make_trainer(cfg, folder, step)
+    if trainer.is_global_zero:
+        write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     count = sum(parameter.numel() for parameter in module.parameters())
     print_once(f"Training {count / 1e6:.2f} M parameters in {folder}")
     trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
+    if trainer.global_step < trainer.max_steps:
+        print_once(how_to_resume(trainer.global_step, folder / CHECKPOINTS / LAST))
+        return
     metrics = {key: value.item() for key, value in trainer.logged_metrics.items()}
-    if trainer.max_steps % cfg.trainer.val_check_interval:
+    if trainer.limit_val_batches != 0 and trainer.max_steps % cfg.trainer.val_check_interval:
         metrics |= trainer.validate(module, data, verbose=False)[0]
     if trainer.is_global_zero:
-        write_whole(folder / "training.json", json.dumps({"step": trainer.global_step, **metrics}))
-    print_once(f"Previews: {folder}/previews")
+        write_whole(folder / FINISHED, json.dumps({"step": trainer.global_step, **metrics}))
+    if (folder / "previews").exists():
+        print_once(f"Previews: {folder}/previews")
     print_once(f"Evaluate: python evaluate.py -m runs={folder.parent} nfe=2,5,10,20")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
-    train(cfg, Path(os.path.relpath(HydraConfig.get().runtime.output_dir)))
+    try:
+        train(cfg, Path(os.path.relpath(HydraConfig.get().runtime.output_dir)))
+    finally:
+        wandb_runs.finish()  # the next job of a sweep is a run of its own
 
 
 if __name__ == "__main__":

@@ -6,57 +6,28 @@ import re
 import sys
 import textwrap
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from pathlib import Path
 from pydoc import ErrorDuringImport, locate
-from typing import Any
+from typing import Any, get_type_hints
 
 import hydra
 import hydra.utils
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, ValidationError
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.options import TRAIN
+from dbim_lightning.values import converted
 
 CONF = Path(__file__).parents[1] / "conf"
 
 
 class ConfigurationError(UserError):
     """What a configuration names cannot be made, in any process that has the configuration."""
-
-
-@dataclass
-class EvaluateValues:
-    """Types of the plain values in evaluate.yaml."""
-
-    nfe: int
-    seed: int
-    batch_size: int
-    num_images: int | None
-    keep_samples: bool | None
-    checkpoint: str | None
-    weights: str | None
-    samples: str | None
-    save_images: str | None
-    device: str | None
-    precision: str
-    wandb: bool
-    runs: str
-    folder: str
-
-
-@dataclass
-class EvaluationValues:
-    """Types of the plain values under `evaluation` in train.yaml."""
-
-    every_n_steps: int | None
-    nfe: list[int]
-    num_images: int
-    best: str | None
 
 
 def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -73,7 +44,7 @@ def parse_command(parser: ArgumentParser) -> tuple[Namespace, DictConfig]:
     """The options of a command, and the training configuration that its other words describe.
 
     Raises:
-        UserError: a configuration that does not exist or lacks something.
+        UserError: a configuration that does not exist, lacks something or has a wrong value.
     """
     parser.add_argument("dataset", help="dataset=NAME, then dataset.key=value as for train.py")
     parser.add_argument("--config-dir", metavar="DIR", help="a folder with more choices")
@@ -81,8 +52,7 @@ def parse_command(parser: ArgumentParser) -> tuple[Namespace, DictConfig]:
     words = [options.dataset, *rest]
     cfg = compose("train", words)
     check_overrides("train", cfg, words)
-    require_complete(cfg)
-    return options, cfg
+    return options, checked(cfg, TRAIN)
 
 
 def instantiate(node: DictConfig, **options: Any) -> Any:
@@ -113,18 +83,39 @@ def make_sampler(node: DictConfig, nfe: int) -> Any:
     return instantiate(OmegaConf.create(own), nfe=nfe)
 
 
-def typed(cfg: DictConfig, types: type) -> DictConfig:
-    """The configuration with the fields of a dataclass converted to their types.
+def checked(cfg: DictConfig, options: Mapping[str, Any]) -> DictConfig:
+    """The configuration without interpolations, each plain value as its annotation says.
+
+    Args:
+        options: annotation by dotted key; beside them, values of what a `_target_` names are of
+            the types in its signature.
 
     Raises:
-        UserError: a value that cannot be converted.
+        UserError: a value of another type or out of range, or one that somebody has to give.
     """
-    names = [field.name for field in fields(types)]
+    require_complete(cfg)
+    values = resolved(cfg)
+    _check(values, "", options)
+    return OmegaConf.create(values)
+
+
+def _check(node: dict[str, Any], prefix: str, options: Mapping[str, Any]) -> None:
+    """Converts the values of a node, and of the nodes in it."""
+    hints = _type_hints(node) if "_target_" in node else {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and key not in options:
+            _check(value, f"{key}.", options)
+        elif key in options or name in hints:
+            node[name] = converted(key, value, options.get(key, hints.get(name)))
+
+
+def _type_hints(node: dict[str, Any]) -> dict[str, Any]:
+    found = _located(node)
     try:
-        values = OmegaConf.merge(OmegaConf.structured(types), OmegaConf.masked_copy(cfg, names))
-    except ValidationError as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    return OmegaConf.merge(cfg, OmegaConf.to_container(values))
+        return get_type_hints(found.__init__ if inspect.isclass(found) else found, None, None, True)
+    except (AttributeError, NameError, TypeError):  # annotations that cannot be read
+        return {}
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -162,8 +153,8 @@ def check_overrides(name: str, cfg: DictConfig, overrides: Sequence[str]) -> Non
         group = key.replace(".", "/")
         if group != key and (CONF / group).is_dir() and not value.startswith("{"):
             raise UserError(f"{word}: conf/{group} has the choices, write {group}={value}")
-        makes_part = value.startswith("{") and "_target_" in value
-        if word.startswith("+") and not (makes_part or _is_group(key) or _takes(cfg, key)):
+        is_known = "_target_" in value or _is_group(key) or _takes(cfg, key)
+        if word.startswith("+") and not (is_known or _of_earlier_run(key, name, overrides)):
             known = known_keys(name, overrides)
             if key not in known:
                 raise UserError(_unknown(key, known))
@@ -187,22 +178,110 @@ def _takes(cfg: DictConfig, key: str) -> bool:
 def known_keys(name: str, overrides: Sequence[str]) -> set[str]:
     """Every key that a configuration has or that the classes which it names would take."""
     groups = [word.partition(",")[0] for word in overrides if _is_group(word.partition("=")[0])]
-    known: set[str] = set()
-
-    def collect(node: dict, prefix: str) -> None:
-        if "_target_" in node:
-            known.update(prefix + key for key in inspect.signature(_located(node)).parameters)
-        for key, value in node.items():
-            known.add(prefix + key)
-            if isinstance(value, dict):
-                collect(value, f"{prefix}{key}.")
-
     try:
         cfg = _composed(name, groups)
     except HydraException:  # a choice that is a sweep of its own kind
         cfg = _composed(name, [])
-    collect(OmegaConf.to_container(cfg), "")
+    return _keys(OmegaConf.to_container(cfg))
+
+
+def _keys(node: dict[str, Any], prefix: str = "") -> set[str]:
+    """The keys in a node, and those that its classes would take."""
+    known = {f"{prefix}{key}" for key in node}
+    if "_target_" in node:
+        known |= {f"{prefix}{key}" for key in inspect.signature(_located(node)).parameters}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            known |= _keys(value, f"{prefix}{key}.")
     return known
+
+
+def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> DictConfig:
+    """The configuration of an earlier run, with the words of the command line in force.
+
+    What train.yaml interpolates is interpolated again, so that it follows a word for what it stands
+    for, unless the earlier run had set it apart and no word is for it.
+
+    Args:
+        saved: the earlier configuration.
+        cfg: composed with the words, which has what `saved` may lack.
+        words: of the command line.
+
+    Raises:
+        UserError: a word for a group, for what weights, order and state of the optimiser depend on,
+            or for a key that the earlier run does not have.
+    """
+    again = OmegaConf.create({**OmegaConf.to_container(cfg), **saved})
+    fixed = ("denoiser", *saved["denoiser"], "statistics", "seed", "data.seed", "weights")
+    keys = [word.lstrip("+").partition("=")[0] for word in words]
+    for word, key in zip(words, keys, strict=True):
+        is_group = any(sign in key for sign in "@/~") or OmegaConf.is_dict(_select(again, key))
+        if is_group or key.endswith("_target_") or _is_in(key, fixed):
+            raise UserError(
+                f"{word} cannot change in a resumed run: leave it out, or start a new run"
+            )
+        parent, _, last = key.rpartition(".")
+        if last not in (_select(again, parent) or {}) and not _takes(again, key):
+            raise UserError(_unknown(key, _keys(OmegaConf.to_container(again))))
+    for key, source in _links(OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))):
+        same = _select(again, key) == _select(again, source)
+        if same or any(_is_in(word, [source]) for word in keys):
+            OmegaConf.update(again, key, f"${{{source}}}", merge=False)
+    for key in keys:
+        OmegaConf.update(again, key, _select(cfg, key), merge=False, force_add=True)
+    return again
+
+
+def _of_earlier_run(key: str, name: str, words: Sequence[str]) -> bool:
+    """Whether a key may be one of a data set that the command line does not name."""
+    is_resumed = name == "evaluate" or any(word.startswith("resume=") for word in words)
+    is_named = any(word.lstrip("+").startswith("dataset=") for word in words)
+    return key.startswith("dataset.") and is_resumed and not is_named
+
+
+def _links(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Pairs such as ("data.batch_size", "training.batch_size"): keys, and what they stand for."""
+    for key, value in node.items():
+        if isinstance(value, dict) and key != "hydra":
+            yield from _links(value, f"{prefix}{key}.")
+        elif isinstance(value, str) and value.startswith("${"):
+            yield f"{prefix}{key}", value[2:-1]
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    """The value of a key, or None; the whole for none."""
+    return OmegaConf.select(cfg, key) if key else cfg
+
+
+def _is_in(key: str, nodes: Sequence[str]) -> bool:
+    """Whether a key is one of the nodes or within one."""
+    return any(f"{key}.".startswith(f"{node}.") for node in nodes)
+
+
+def inherited(own: DictConfig | None, theirs: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The data set to evaluate on: that of the training with what `own` sets, unless that is whole.
+
+    Args:
+        own: `dataset` of evaluate.yaml.
+        theirs: that of the training, if it is known.
+
+    Returns:
+        None if there is no data set at all.
+
+    Raises:
+        UserError: a setting that the class of the training's data set does not take.
+    """
+    own = resolved(own) if own is not None else {}
+    if "_target_" in own:
+        return own
+    own = {key: value for key, value in own.items() if value is not None}
+    if theirs is None:
+        return None
+    known = _keys(theirs, "dataset.")
+    for key in own:
+        if f"dataset.{key}" not in known:
+            raise UserError(_unknown(f"dataset.{key}", known))
+    return {**theirs, **own}
 
 
 @contextmanager
@@ -220,7 +299,7 @@ def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> 
         unknown = re.match(r"Could not override '([^']+)'", str(error))
         if unknown and not unknown[1].startswith("hydra."):
             known = known_keys(name, [word for word in words if "=" in word])
-            if unknown[1] in known:
+            if unknown[1] in known or _of_earlier_run(unknown[1], name, words):
                 raise UserError(f"{unknown[1]} is not set yet: write +{unknown[1]}=…") from error
             raise UserError(_unknown(unknown[1], known)) from error
         raise UserError(_one_line(error)) from error
@@ -298,5 +377,12 @@ def _annotated(name: str) -> str:
     return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
 
 
+def _run_folder(resume: str | None, new: str) -> str:
+    """Where a training is written: a resumed one into its own folder."""
+    own = Path(resume or "")
+    return str(own.parents[1]) if own.is_file() and own.parent.name == "checkpoints" else new
+
+
+OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("groups", _groups, replace=True)
 OmegaConf.register_new_resolver("annotated", _annotated, replace=True)

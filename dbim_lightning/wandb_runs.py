@@ -38,10 +38,22 @@ def start(make: Callable[..., Started]) -> Started | None:
         return make(mode="offline", settings=settings)
 
 
+def finish() -> None:
+    """Ends the run that is under way, if there is one: the next is another."""
+    if wandb.run is not None:
+        wandb.finish()
+
+
 def _logged_in() -> bool:
     """Whether there is a key in the environment or the netrc file; nobody is asked."""
     url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     return "WANDB_API_KEY" in os.environ or get_netrc_auth(url) is not None
+
+
+def id_in(folder: Path) -> str | None:
+    """The id of the newest run that was logged in a folder."""
+    found = sorted((folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
+    return found[-1].name.rpartition("-")[2] if found else None
 
 
 def group_of(checkpoint: Path) -> str:

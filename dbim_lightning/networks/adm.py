@@ -88,6 +88,9 @@ class ADMUNet(nn.Module):
         condition_mode: "concat" joins x_T to x on channels; None ignores x_T.
         use_checkpoint: in training, compute blocks again on the way back rather than keep their
             activations, which takes less memory and more time.
+
+    Attributes:
+        divisor: of the height and width of images.
     """
 
     def __init__(
@@ -112,11 +115,19 @@ class ADMUNet(nn.Module):
         super().__init__()
         if condition_mode not in ("concat", None):
             raise UserError(f"network with condition_mode={condition_mode!r}: use 'concat' or null")
-        if model_channels % 32:
+        if model_channels < 32 or model_channels % 32:
             raise UserError(f"network with model_channels={model_channels}: use a multiple of 32")
+        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 1:
+            raise UserError(
+                f"network with channel_mult={list(channel_mult)}, num_res_blocks={num_res_blocks}: "
+                "use whole numbers from 1"
+            )
+        if not 0 <= dropout < 1:
+            raise UserError(f"network with dropout={dropout}: use a value in [0, 1)")
         self.condition_mode = condition_mode
         self.model_channels = model_channels
         self.use_checkpoint = use_checkpoint
+        self.divisor = 2 ** (len(channel_mult) - 1)
         widths = [mult * model_channels for mult in channel_mult]
         emb_channels = 4 * model_channels
         self.time_embed = nn.Sequential(
@@ -150,15 +161,29 @@ class ADMUNet(nn.Module):
             zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1)),
         )
 
+    def require_size(self, height: int, width: int) -> None:
+        """Refuses images that cannot be halved as often as the network does.
+
+        Raises:
+            UserError: as said.
+        """
+        if height % self.divisor or width % self.divisor:
+            near = max(width // self.divisor, 1) * self.divisor
+            raise UserError(
+                f"images of {width}x{height}: this network takes multiples of {self.divisor}, "
+                f"such as {near} or {near + self.divisor}"
+            )
+
     def forward(self, x: Tensor, c_noise: Tensor, x_T: Tensor, y: Tensor | None = None) -> Tensor:
         """Runs F in the dtype of the parameters and returns x's dtype.
 
         Args:
-            x: scaled state c_in x_t, (B, C, H, W); H, W divisible by the last down-sampling factor.
+            x: scaled state c_in x_t, (B, C, H, W); H, W multiples of `divisor`.
             c_noise: time code (B,).
             x_T: source (B, C, H, W).
             y: class labels (B,), for a network with classes; others ignore them.
         """
+        self.require_size(*x.shape[2:])
         if y is None and self.label_emb is not None:
             raise UserError("a network with num_classes needs the class labels y of the images")
         dtype = self.out[-1].weight.dtype

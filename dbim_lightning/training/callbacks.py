@@ -1,7 +1,9 @@
 """What happens around the training steps: checkpoints, previews, speed."""
 
+import math
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,28 @@ from torch.utils.data import default_collate
 from dbim_lightning.data import spread
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import Sampler, draw
+from dbim_lightning.training.folder import LAST
 
 
 class Checkpoints(Callback):
     """Saves `last.ckpt` and `step_N.ckpt` every so many steps, and `last.ckpt` at the end.
 
     Ctrl-C finishes the step (or validation) under way, saves `last.ckpt`, says how to resume, and
-    leaves with status 130; a second Ctrl-C leaves at once. It must follow the EMA callback.
+    leaves with status 130; a second Ctrl-C leaves at once. An error saves `last.ckpt`, too, in a
+    training of one process. It must follow the EMA callback.
+
+    Args:
+        folder: of the checkpoints.
+        every_n_steps: from one checkpoint to the next.
+        max_time: after which training saves and stops, or None.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int):
-        self.folder, self.every_n_steps = folder, every_n_steps
-        self._interrupted = False
+    def __init__(self, folder: Path, every_n_steps: int, max_time: timedelta | None = None):
+        self.folder, self.every_n_steps, self.max_time = folder, every_n_steps, max_time
+        self._interrupted, self._saved, self._previous = False, math.inf, None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start, self._saved = time.monotonic(), trainer.global_step
         self._previous = signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, *_: Any) -> None:
@@ -37,21 +47,48 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step, last = trainer.global_step, self.folder / "last.ckpt"
-        periodic = (
-            step % self.every_n_steps == 0
-            and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        )
-        if periodic:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            if self._interrupted:
+                self._leave(trainer)
+            return
+        step = trainer.global_step
+        if self.max_time is not None:
+            is_over = time.monotonic() - self._start > self.max_time.total_seconds()
+            trainer.should_stop = trainer.strategy.broadcast(is_over)
+        is_periodic = step % self.every_n_steps == 0
+        if is_periodic:
             trainer.save_checkpoint(self.folder / f"step_{step:07d}.ckpt")
-        if periodic or step == trainer.max_steps or self._interrupted:
-            trainer.save_checkpoint(last)
+        if is_periodic or step == trainer.max_steps or trainer.should_stop:
+            self._save_last(trainer)
         if self._interrupted:
-            print(f"Saved step {step}. Resume with: python train.py resume={last}", flush=True)
-            raise SystemExit(130)
+            self._leave(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.folder / LAST)
+        self._saved = trainer.global_step
+
+    def _leave(self, trainer: Trainer) -> None:
+        self._save_last(trainer)
+        print(how_to_resume(trainer.global_step, self.folder / LAST), flush=True)
+        raise SystemExit(130)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+        is_error = isinstance(exception, Exception) and trainer.world_size == 1
+        if is_error and trainer.global_step > self._saved:
+            self._save_last(trainer)
+            print(how_to_resume(trainer.global_step, self.folder / LAST), flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         signal.signal(signal.SIGINT, self._previous)
+
+
+def how_to_resume(step: int, checkpoint: Path) -> str:
+    """What to tell whoever has to go on by hand."""
+    return f"Saved step {step}. Resume with: python train.py resume={checkpoint}"
 
 
 class Progress(TQDMProgressBar):
@@ -82,7 +119,8 @@ class ImagesPerSecond(Callback):
             self._start = time.monotonic()
             return
         self._images += len(batch["x_0"]) * trainer.world_size
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+        is_whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if is_whole_step and trainer.global_step % trainer.log_every_n_steps == 0:
             speed = self._images / (time.monotonic() - self._start)
             pl_module.log("images_per_second", speed, prog_bar=True)
             self._images, self._start = 0, None

@@ -64,6 +64,7 @@ class PairDataModule(LightningDataModule):
         self.max_images = max_images
         self.num_validation_images = num_validation_images
         self._splits: dict[str, Dataset] = {}
+        self._earlier: tuple[int, int] | None = None
 
     def prepare_data(self) -> None:
         """Lets the datasets write what they need, in one process of each node."""
@@ -74,19 +75,31 @@ class PairDataModule(LightningDataModule):
             if split not in self._splits:
                 self._splits[split] = self._limit(self.dataset(split))
 
+    def _position(self) -> int:
+        """How many images the training has seen, in all processes and runs together."""
+        trainer = self.trainer
+        images_per_step = trainer.accumulate_grad_batches * self.batch_size * trainer.world_size
+        step, images = self._earlier or (0, 0)
+        return images + (trainer.global_step - step) * images_per_step
+
+    def state_dict(self) -> dict[str, int]:
+        """For checkpoints: a resumed run goes on after these images, whatever its batch size is."""
+        return {"step": self.trainer.global_step, "images": self._position()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._earlier = state["step"], state["images"]
+
     def train_dataloader(self) -> DataLoader:
         """Batches from `trainer.global_step` on.
 
         Raises:
             UserError: The split is empty.
         """
-        trainer = self.trainer
-        images_per_step = trainer.accumulate_grad_batches * self.batch_size * trainer.world_size
-        data = self._splits["train"]
+        trainer, data = self.trainer, self._splits["train"]
         stream = ShuffledStream(
             num_images=len(data),
             seed=self.seed,
-            start=trainer.global_step * images_per_step,
+            start=self._position(),
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )

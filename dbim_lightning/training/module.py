@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import Pair
-from dbim_lightning.errors import UserError
 from dbim_lightning.objectives import Objective
 from dbim_lightning.samplers import ImageNoise
 from dbim_lightning.weights import CONFIG_KEY
@@ -59,12 +58,9 @@ class BridgeModule(lightning.LightningModule):
         self._recent: list[dict[str, Tensor]] = []
 
     def configure_optimizers(self) -> dict[str, Any]:
-        if self.trainer.max_steps < 1:
-            raise UserError(
-                f"trainer.max_steps={self.trainer.max_steps}: give the length in steps, 1 or more"
-            )
         optimizer = self._optimizer(self.denoiser.parameters())
         scheduler = LambdaLR(optimizer, self._learning_rate_factor)
+        self._base_lrs = scheduler.base_lrs
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -75,13 +71,32 @@ class BridgeModule(lightning.LightningModule):
         fall = (self.trainer.max_steps - step) / max(self._cooldown_steps, 1)
         return min(rise, fall, 1.0)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Counts the batches of the steps before as if they had been accumulated as now."""
+        batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for part in ("total", "current"):
+            shift = batches - progress[part]["ready"]
+            progress[part] = {key: count + shift for key, count in progress[part].items()}
+
     def on_train_start(self) -> None:
         lightning.seed_everything(self._seed + self.global_step + self.global_rank, verbose=False)
+        self._apply_optimizer_options()
+
+    def _apply_optimizer_options(self) -> None:
+        """The configured options instead of those in a checkpoint's state of the optimiser."""
+        options = getattr(self._optimizer, "keywords", {})  # of the partial that Hydra makes
+        scheduler, factor = self.lr_schedulers(), self._learning_rate_factor(self.global_step)
+        scheduler.base_lrs = self._base_lrs
+        for group, lr in zip(scheduler.optimizer.param_groups, self._base_lrs, strict=True):
+            group |= {key: value for key, value in options.items() if key in group}
+            group |= {"initial_lr": lr, "lr": lr * factor}
 
     def training_step(self, batch: Pair, batch_idx: int) -> Tensor:
         values = self.objective(self.denoiser, batch, self.global_step)
         self._recent.append({name: value.detach() for name, value in values.items()})
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:
+        is_whole_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        if is_whole_step and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self._log_recent()
         return values["loss"].mean()
 
