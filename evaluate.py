@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from dbim_lightning import config
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import write_whole
+from dbim_lightning.options import EVALUATE
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,12 @@ def read_bridge(path: Path, device: "torch.device") -> Bridge:
     print(f"Evaluating {path}")
     saved = read_denoiser(path)
     return Bridge(restored(saved).to(device), saved.config, path, short_sha256(path))
+
+
+@lru_cache
+def tell_once(line: str) -> None:
+    """Prints a line that is the same for many jobs of a sweep."""
+    print(line)
 
 
 def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,12 +113,10 @@ def make_job(cfg: DictConfig) -> Job:
     """
     from dbim_lightning.bridge import precision_on
     from dbim_lightning.evaluation.origin import device_named, versions
+    from dbim_lightning.networks import require_image_size
     from dbim_lightning.weights import newest_checkpoint
 
-    cfg = config.typed(cfg, config.EvaluateValues)
-    config.require_complete(cfg)
-    if cfg.save_images not in (None, "png"):
-        raise UserError(f"save_images={cfg.save_images}: give png, or leave it out")
+    cfg = config.checked(cfg, EVALUATE)
     device = device_named(cfg.device)
     cfg.precision = precision_on(device, cfg.precision)
     bridge = sampler = None
@@ -120,17 +125,23 @@ def make_job(cfg: DictConfig) -> Job:
         path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
         bridge = read_bridge(path, device)
         bridge.denoiser.precision = cfg.precision
-    plain = config.resolved(cfg)
-    dataset = plain.get("dataset") or (bridge.config.get("dataset") if bridge else None)
+    dataset = config.inherited(cfg.dataset, bridge.config.get("dataset") if bridge else None)
     if dataset is None:
         raise UserError(
             f"{cfg.samples or bridge.path} does not say which data to take: give dataset=NAME"
         )
     data = {"dataset": dataset, "versions": versions()}
-    evaluator = make_evaluator(
-        dataset, plain["metrics"], device, cfg.num_images, Path(cfg.folder), data
-    )
-    return Job(cfg, bridge, sampler, evaluator, asked_of(plain, bridge, sampler, evaluator, data))
+    if bridge:
+        require_image_size(bridge.denoiser.network, dataset)
+        training = {key: bridge.config.get(key) for key in ("dataset", "statistics")}
+        here = {"dataset": dataset, "statistics": config.resolved(cfg).get("statistics")}
+        if differences := config.differences(here, training):
+            data["differs_from_training"] = differences
+            tell_once(f"note: these data differ from those of the training: {differences}")
+    metrics = config.resolved(cfg.metrics)
+    evaluator = make_evaluator(dataset, metrics, device, cfg.num_images, Path(cfg.folder), data)
+    asked = asked_of(config.resolved(cfg), bridge, sampler, evaluator, data)
+    return Job(cfg, bridge, sampler, evaluator, asked)
 
 
 def asked_of(
@@ -210,6 +221,7 @@ def evaluate(cfg: DictConfig, folder: Path, sweep: Path | None) -> dict[str, Any
     if done:
         print(f"skipped: done before, in {done}")
         return None
+    rows.require_free(folder, job.asked)
     outcome = run(job, folder / "samples" if cfg.save_images else None)
     row = {"format": rows.FORMAT, **job.asked, **outcome.row}
     if first:

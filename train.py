@@ -19,6 +19,7 @@ from dbim_lightning import config, wandb_runs
 from dbim_lightning.bridge import precision_on
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import write_whole
+from dbim_lightning.networks import require_image_size
 from dbim_lightning.options import TRAIN
 from dbim_lightning.training import (
     BridgeModule,
@@ -33,6 +34,7 @@ from dbim_lightning.training.callbacks import (
     ImagesPerSecond,
     Previews,
     Progress,
+    TimeIsUp,
     how_to_resume,
 )
 from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, LAST, require_own
@@ -141,6 +143,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     cfg, step = prepared(cfg, folder)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data = make_module(cfg), config.instantiate(cfg.data)
+    require_image_size(module.denoiser.network, cfg.dataset)
     if cfg.weights and not cfg.resume:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
         load_initial(module.denoiser, Path(cfg.weights), schedule)
@@ -149,8 +152,9 @@ def train(cfg: DictConfig, folder: Path) -> None:
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     count = sum(parameter.numel() for parameter in module.parameters())
     print_once(f"Training {count / 1e6:.2f} M parameters in {folder}")
-    trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
-    if trainer.global_step < trainer.max_steps:
+    try:
+        trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
+    except TimeIsUp:
         print_once(how_to_resume(trainer.global_step, folder / CHECKPOINTS / LAST))
         return
     metrics = {key: value.item() for key, value in trainer.logged_metrics.items()}

@@ -271,17 +271,33 @@ def inherited(own: DictConfig | None, theirs: dict[str, Any] | None) -> dict[str
     Raises:
         UserError: a setting that the class of the training's data set does not take.
     """
-    own = resolved(own) if own is not None else {}
-    if "_target_" in own:
-        return own
-    own = {key: value for key, value in own.items() if value is not None}
-    if theirs is None:
-        return None
-    known = _keys(theirs, "dataset.")
-    for key in own:
-        if f"dataset.{key}" not in known:
-            raise UserError(_unknown(f"dataset.{key}", known))
-    return {**theirs, **own}
+    if own is None or "_target_" not in own:
+        if theirs is None:
+            return None
+        own = {key: value for key, value in (own or {}).items() if value is not None}
+        known = _keys(theirs, "dataset.")
+        for key in own:
+            if f"dataset.{key}" not in known:
+                raise UserError(_unknown(f"dataset.{key}", known))
+        own = {**theirs, **own}
+    return resolved(checked(OmegaConf.create({"dataset": own}), {}))["dataset"]
+
+
+def differences(here: dict[str, Any], training: dict[str, Any]) -> str:
+    """In words, where data and their statistics are not those of the training, beside their place.
+
+    Args:
+        here: `dataset` and `statistics`, or None, of an evaluation.
+        training: the same of its bridge; what is None is not known.
+    """
+    found = []
+    for part, theirs in training.items():
+        ours = here[part]
+        for key in theirs or {}:
+            same = ours is None or key not in ours or ours[key] == theirs[key]
+            if not same and key not in ("root", "check", "prepared_by"):
+                found.append(f"{part}.{key} {ours[key]} (training: {theirs[key]})")
+    return ", ".join(found)
 
 
 @contextmanager

@@ -48,7 +48,8 @@ TRAIN: dict[str, Any] = {
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": NOT_NEGATIVE | None,
     "trainer.val_check_interval": Annotated[
-        COUNT, Since("more than trainer.max_steps is at the end alone, limit_val_batches=0 is never")
+        COUNT,
+        Since("above trainer.max_steps it is at the end alone, limit_val_batches=0 is never"),
     ],
     "trainer.log_every_n_steps": COUNT,
     "trainer.limit_val_batches": FROM_ZERO | Annotated[float, Range(0, 1)] | None,

@@ -16,13 +16,19 @@ from dbim_lightning.bridge import (
 from dbim_lightning.config import (
     CONF,
     check_overrides,
+    checked,
     compose,
+    differences,
+    inherited,
     instantiate,
     make_sampler,
     resolved,
+    resumed,
 )
 from dbim_lightning.errors import UserError
+from dbim_lightning.networks import ADMUNet
 from dbim_lightning.objectives import BridgeMatching, Objective
+from dbim_lightning.options import EVALUATE, TRAIN
 from dbim_lightning.samplers import DBIM, DDBM, Karras, Uniform, UniformLambda
 from dbim_lightning.training import PairDataModule
 
@@ -53,6 +59,7 @@ def test_training_composes_and_builds_with_every_choice(group, choice):
     assert isinstance(instantiate(cfg.objective), Objective)
     instantiate(cfg.training.ema)
     assert instantiate(cfg.sampler, nfe=5).nfe == 5
+    cfg = checked(cfg, TRAIN)  # refuses nothing
     data = instantiate(cfg.data)
     assert isinstance(data, PairDataModule)
     assert data.batch_size == cfg.training.batch_size
@@ -245,3 +252,197 @@ def test_network_runs_at_its_size_and_yaml_states_its_parameters(choice, size):
     count = sum(p.numel() for p in network.parameters()) / 1e6
     comment = (CONF / "network" / f"{choice}.yaml").read_text().splitlines()[0]
     assert f"{count:.2f} M parameters" in comment
+
+
+FOLDER = ["dataset=paired_folder", "dataset.root=x"]
+
+
+@pytest.mark.parametrize("value", ["off", "no", "false"])
+def test_a_switch_that_is_off_is_off(value):
+    words = [f"data.flip={value}", f"training.ema.ramp={value}"]
+    cfg = checked(compose("train", words), TRAIN)
+    assert cfg.data.flip is cfg.training.ema.ramp is False
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("data.flip=maybe", "data.flip=maybe: give true or false"),
+        ("seed=-1", "seed=-1: give a whole number, from 0"),
+        ("seed=null", "seed=null: give a whole number"),
+        ("training.batch_size=0", "training.batch_size=0"),
+        ("training.optimizer.lr=fast", "training.optimizer.lr=fast: give a number"),
+        ("training.optimizer.betas=0.9", "training.optimizer.betas=0.9: give a list"),
+        ("training.warmup_steps=1.5", "training.warmup_steps=1.5"),
+        ("trainer.log_every_n_steps=0", "trainer.log_every_n_steps=0"),
+        ("trainer.max_steps=-1", "trainer.max_steps=-1"),
+        ("trainer.val_check_interval=null", "val_check_interval=null: give a whole number; above"),
+        ("trainer.val_check_interval=0.5", "trainer.val_check_interval=0.5"),
+        ("trainer.precision=bf16-true", "moving average stay in float32"),
+        ("trainer.precision=64-true", "moving average stay in float32"),
+        ("trainer.max_epochs=1", "only -1 works here: training has no epochs"),
+        ("+trainer.limit_train_batches=3", "only null works here: trainer.max_steps limits"),
+        ("+trainer.fast_dev_run=true", "trainer.max_steps=2 is a quick trial"),
+        ("+trainer.overfit_batches=1", "data.max_images limits the images"),
+        ("+trainer.logger=true", "only null works here: WANDB_MODE"),
+        ("+trainer.detect_anomaly=perhaps", "trainer.detect_anomaly=perhaps: give true or false"),
+        ("checkpoint_every_n_steps=0", "checkpoint_every_n_steps=0"),
+        ("preview.num_images=1", "preview.num_images=1: give a whole number, 2 or more"),
+        ("preview.nfe=5", "preview.nfe=5: give a list"),
+        ("evaluation.every_n_steps=0", "evaluation.every_n_steps=0"),
+        ("network.dropout=none", "network.dropout=none: give a number"),
+        ("network.channel_mult=2", "network.channel_mult=2: give a list"),
+        ("schedule.beta_d=null", "schedule.beta_d=null: give a number"),
+        ("sampler.eta=high", "sampler.eta=high: give a number"),
+        ("sampler.clip_denoised=2", "sampler.clip_denoised=2: give true or false"),
+        ("objective.mask=x", "objective.mask=x: give true or false"),
+        ("dataset.image_size=abc", "dataset.image_size=abc: give a whole number"),
+        ("statistics.sigma_data=0", "statistics.sigma_data=0: give a number, above 0"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name_before_anything_is_made(words, message):
+    with pytest.raises(UserError) as refused:
+        checked(compose("train", words.split()), TRAIN)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+trainer.max_time=00:01:00:00", "+trainer.limit_val_batches=0.5", "trainer.devices=auto"],
+        ["+trainer.deterministic=warn", "trainer.precision=32", "trainer.devices=[0,1]"],
+        ["training.max_steps=1e3", "training.gradient_clip_val=null", "data.max_images=5"],
+    ],
+)
+def test_what_the_trainer_takes_is_taken(words):
+    words = [word.replace("+trainer.max_time", "trainer.max_time") for word in words]
+    words = [word.replace("+trainer.limit_val", "trainer.limit_val") for word in words]
+    cfg = checked(compose("train", words), TRAIN)
+    assert cfg.trainer.max_steps in (1000, 2500)
+
+
+def test_evaluations_values_have_types_too():
+    cfg = checked(compose("evaluate", ["nfe=5", "wandb=on", "seed=7"]), EVALUATE)
+    assert (cfg.nfe, cfg.wandb, cfg.sampler.eta, cfg.num_images) == (5, True, 0.0, None)
+    for word in ("nfe=ten", "batch_size=0", "num_images=1", "wandb=x", "metrics.baselines=x"):
+        with pytest.raises(UserError, match=f"^{word}: give"):
+            checked(compose("evaluate", [word]), EVALUATE)
+
+
+def saved(*words):
+    return resolved(checked(compose("train", [*FOLDER, *words]), TRAIN))
+
+
+def again(earlier, *words):
+    return resolved(resumed(earlier, compose("train", words), words))
+
+
+def test_a_word_for_a_resumed_run_is_in_force_wherever_it_is_interpolated():
+    words = ["dataset.root=moved", "training.batch_size=8", "training.gradient_clip_val=0.01"]
+    cfg = again(saved("data.flip=false"), *words, "training.max_steps=9", "resume=a.ckpt")
+    assert cfg["dataset"]["root"] == cfg["data"]["dataset"]["root"] == "moved"
+    assert cfg["training"]["batch_size"] == cfg["data"]["batch_size"] == 8
+    assert cfg["trainer"]["gradient_clip_val"] == 0.01
+    assert cfg["trainer"]["max_steps"] == 9
+    assert (cfg["data"]["flip"], cfg["resume"]) == (False, "a.ckpt")
+    assert cfg["dataset"]["_target_"] == "dbim_lightning.data.PairedFolder"
+
+
+def test_what_the_earlier_run_had_set_apart_stays_so_until_a_word_is_for_it():
+    earlier = saved("data.batch_size=3", "trainer.max_steps=7")
+    cfg = again(earlier, "trainer.max_steps=8")
+    assert (cfg["data"]["batch_size"], cfg["training"]["batch_size"]) == (3, 32)
+    assert again(earlier, "training.batch_size=5")["data"]["batch_size"] == 5
+    assert again(earlier, "data.batch_size=4")["training"]["batch_size"] == 32
+
+
+def test_a_resumed_run_takes_options_that_only_its_own_classes_have():
+    cfg = again(saved(), "+dataset.fit=squash", "trainer.strategy=ddp")
+    assert (cfg["dataset"]["fit"], cfg["data"]["dataset"]["fit"]) == ("squash", "squash")
+    assert cfg["trainer"]["strategy"] == "ddp"
+    with pytest.raises(UserError, match=r"no key dataset\.corruption"):
+        again(saved(), "+dataset.corruption=jpeg")
+    packed = resolved(compose("train", ["dataset=packed", "dataset.root=x"]))
+    with pytest.raises(UserError, match=r"there is no key dataset\.image_size"):
+        again(packed, "dataset.image_size=64")
+
+
+def test_a_resumed_run_has_todays_keys_that_its_file_lacks():
+    earlier = saved()
+    del earlier["objective"]
+    assert again(earlier)["objective"]["mask"] is False
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "network=adm_small",
+        "metrics@evaluation.metrics=offline",
+        "network.model_channels=64",
+        "schedule.beta_d=1",
+        "statistics.cov_xy=0.1",
+        "seed=1",
+        "weights=other.ckpt",
+        "training.optimizer._target_=torch.optim.SGD",
+        "~data.flip",
+    ],
+)
+def test_what_cannot_change_in_a_resumed_run_is_refused_by_name(word):
+    with pytest.raises(UserError, match=f"{word.replace('~', '.')} cannot change in a resumed run"):
+        again(saved(), word)
+
+
+def dataset_of(*words):
+    return compose("evaluate", words).dataset
+
+
+def test_evaluating_elsewhere_takes_the_root_and_keeps_the_rest():
+    theirs = saved("dataset.source_side=right", "dataset.image_size=32")["dataset"]
+    assert inherited(dataset_of(), theirs) == theirs
+    assert inherited(dataset_of("dataset.root=new"), theirs) == theirs | {"root": "new"}
+    bigger = inherited(dataset_of("+dataset.image_size=64"), theirs)
+    assert bigger == theirs | {"image_size": 64}
+    assert inherited(dataset_of("+dataset.check=off"), theirs)["check"] is False
+    assert inherited(dataset_of("dataset.root=new"), None) is None
+    named = inherited(dataset_of("dataset=paired_folder", "dataset.root=new"), theirs)
+    assert (named["source_side"], named["image_size"]) == ("left", 64)
+    with pytest.raises(
+        UserError, match=r"no key dataset\.side: the nearest are .*dataset\.source_side"
+    ):
+        inherited(dataset_of("+dataset.side=left"), theirs)
+
+
+def test_an_option_of_the_trainings_data_set_is_asked_for_with_a_plus():
+    with pytest.raises(UserError, match=r"dataset\.image_size is not set yet: write \+dataset"):
+        dataset_of("dataset.image_size=64")
+
+
+def test_differences_from_the_training_are_named_but_for_the_place():
+    words = ["dataset.source_side=right", "dataset.image_size=32", "statistics.cov_xy=0.1"]
+    training = saved(*words)
+    known = {key: training[key] for key in ("dataset", "statistics")}
+    assert differences(known, known) == ""
+    moved = training["dataset"] | {"root": "elsewhere", "check": False}
+    assert differences({"dataset": moved, "statistics": None}, known) == ""
+    named = compose("evaluate", FOLDER)
+    here = {"dataset": resolved(named.dataset), "statistics": resolved(named.statistics)}
+    assert differences(here, known) == (
+        "dataset.image_size 64 (training: 32), dataset.source_side left (training: right), "
+        "statistics.cov_xy 0.0 (training: 0.1)"
+    )
+    assert differences(here, {"dataset": None, "statistics": None}) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model_channels": 0}, "model_channels=0"),
+        ({"channel_mult": []}, r"channel_mult=\[\]"),
+        ({"num_res_blocks": -1}, "num_res_blocks=-1"),
+        ({"dropout": 1.5}, "dropout=1.5"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(options, message):
+    whole = {"model_channels": 32, "channel_mult": [1], "num_res_blocks": 1}
+    with pytest.raises(UserError, match=message):
+        ADMUNet(**whole | {"attention_resolutions": []} | options)

@@ -9,10 +9,12 @@ import sys
 import time
 
 import lightning
+import numpy as np
 import pytest
 import torch
 from commands import ROOT, TINY, logged, run
 from omegaconf import OmegaConf
+from PIL import Image
 
 import train
 from dbim_lightning.config import instantiate
@@ -71,7 +73,7 @@ def test_training_begins_with_a_weights_file(trained, tmp_path, openmoji_root):
     for state in (saved["state_dict"], saved["current_model_state"]):
         for key, value in expected.items():
             torch.testing.assert_close(state[key], value)
-    printed = run("train.py", *options, "schedule=ve", status=1)
+    printed = run("train.py", *options, f"hydra.run.dir={tmp_path / 've'}", "schedule=ve", status=1)
     assert printed.count("error: ") == 1
     assert "VPSchedule" in printed
 
@@ -97,6 +99,63 @@ def test_features_of_an_evaluation_while_training_are_those_of_the_resumed_one(r
     column = "eval/dbim_nfe2/kid_lite0"
     (before,), (after,) = logged(folder, column).values(), logged(resumed, column).values()
     assert before == pytest.approx(after, rel=1e-6)
+
+
+def folder_of_pairs(root, seed):
+    """12 training and 4 test pairs of 40x40."""
+    generator = np.random.default_rng(seed)
+    for split, count in (("train", 12), ("test", 4)):
+        for side in ("source", "target"):
+            (root / split / side).mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.integers(0, 255, (40, 40, 3), np.uint8)
+                Image.fromarray(pixels).save(root / split / side / f"img{i}.png")
+    return root
+
+
+def test_what_a_resumed_run_is_told_is_in_force_and_evaluation_finds_it(tmp_path):
+    here, moved = (folder_of_pairs(tmp_path / name, i) for i, name in enumerate(("a", "b")))
+    options = ["dataset=paired_folder", f"dataset.root={here}", "dataset.image_size=32"]
+    run("train.py", *TINY, *options, "trainer.max_steps=4", f"hydra.run.dir={tmp_path / 'run'}")
+    folder, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    before = logged(folder, "train/loss")
+    words = [f"dataset.root={moved}", "training.batch_size=8", "training.gradient_clip_val=0.01"]
+    words += ["training.optimizer.lr=1e-6", "trainer.max_steps=7"]
+    printed = run("train.py", f"resume={last}", *words)
+    assert f"{moved}: folders" in printed
+    checkpoint = torch.load(last, weights_only=True)
+    config = checkpoint["dbim_lightning_config"]
+    assert config == OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    assert config["data"]["dataset"]["root"] == config["dataset"]["root"] == str(moved)
+    assert config["data"]["batch_size"] == 8
+    assert config["trainer"]["gradient_clip_val"] == 0.01
+    (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+    assert group["initial_lr"] == 1e-6
+    assert checkpoint["PairDataModule"] == {"step": 7, "images": 4 * 4 + 3 * 8}
+    assert logged(folder, "train/loss") == before | {5: logged(folder, "train/loss")[5]}
+    options = [f"checkpoint={last}", "metrics=paired", "nfe=2"]
+    run("evaluate.py", *options, f"dataset.root={here}", f"hydra.run.dir={tmp_path / 'eval'}")
+    row = json.loads((tmp_path / "eval" / "results.json").read_text())
+    assert row["origin"]["dataset"] == config["dataset"] | {"root": str(here)}
+    assert "differs_from_training" not in row["origin"]
+    words = ["dataset=paired_folder", f"dataset.root={here}", "dataset.image_size=40"]
+    printed = run("evaluate.py", *options, *words, f"hydra.run.dir={tmp_path / 'named'}")
+    row = json.loads((tmp_path / "named" / "results.json").read_text())
+    assert row["origin"]["differs_from_training"] == "dataset.image_size 40 (training: 32)"
+    assert "differ from those of the training: dataset.image_size 40 (training: 32)" in printed
+    printed = run("evaluate.py", *options, f"hydra.run.dir={tmp_path / 'named'}", status=1)
+    assert "results.json is of another job: choose another folder" in printed
+    assert json.loads((tmp_path / "named" / "results.json").read_text()) == row
+
+
+def test_jobs_of_a_sweep_are_runs_of_their_own_in_wandb(tmp_path, openmoji_root, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    options = [*TINY, f"dataset.root={openmoji_root}", "trainer.max_steps=1"]
+    run("train.py", "-m", *options, "seed=0,1", f"hydra.sweep.dir={tmp_path}")
+    found = [path.name for path in tmp_path.glob("[01]/wandb/offline-run-*")]
+    assert len({name.rpartition("-")[2] for name in found}) == 2
+    for job in "01":
+        assert len(list((tmp_path / job).glob("wandb/offline-run-*"))) == 1
 
 
 def test_resume_goes_on_where_it_stopped(trained, runs):
@@ -137,14 +196,9 @@ def test_ctrl_c_leaves_resumable_checkpoint_and_says_how(runs, openmoji_root):
     assert os.path.relpath(last, ROOT) in command
     step = torch.load(last, weights_only=True)["global_step"]
     assert step >= 3
-    run(
-        "train.py",
-        command[command.index("resume=") :],
-        f"trainer.max_steps={step + 1}",
-        f"hydra.run.dir={folder / 'on'}",
-    )
-    resumed = torch.load(folder / "on" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert resumed["global_step"] == step + 1
+    run("train.py", command[command.index("resume=") :], f"trainer.max_steps={step + 1}")
+    assert torch.load(last, weights_only=True)["global_step"] == step + 1
+    assert logged(folder, "train/loss").keys() >= {1, 3}
 
 
 @pytest.mark.parametrize(
@@ -175,10 +229,10 @@ def test_help_shows_every_group_and_key_of_the_configuration(script, others):
         ("evaluate.py sampler.eta=1.5", "eta=1.5"),
         ("evaluate.py sampler.eta=0.5 sampler.order=2", "eta=0.5 with order=2"),
         ("evaluate.py sampler=dbim_high_order sampler.order=4", "order=4"),
-        ("evaluate.py seed=abc", "seed: Value 'abc'"),
+        ("evaluate.py seed=abc", "seed=abc: give a whole number"),
         ("evaluate.py samples=x nfe=5 dataset=openmoji device=quick", "device=quick cannot be"),
         ("evaluate.py samples=x dataset=openmoji", "samples=x: give nfe=N, the calls they"),
-        ("evaluate.py nfe=ten", "nfe: Value 'ten'"),
+        ("evaluate.py nfe=ten", "nfe=ten: give a whole number"),
         ("evaluate.py precision=half", "precision=half: choose auto, float32"),
         ("train.py precision=half", "precision=half: choose auto, float32"),
         ("evaluate.py nfo=5", "there is no key nfo: the nearest are nfe"),
@@ -191,7 +245,10 @@ def test_help_shows_every_group_and_key_of_the_configuration(script, others):
         ("train.py network=nope", "Could not find 'network/nope'"),
         ("train.py hydra.run.dir=README.md/run", "another folder to write to"),
         ("train.py resume=nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
-        ("train.py trainer.max_steps=-1", "trainer.max_steps=-1"),
+        ("train.py trainer.max_steps=-1", "trainer.max_steps=-1: give a whole number, 1 or more"),
+        ("train.py data.flip=maybe", "data.flip=maybe: give true or false"),
+        ("train.py trainer.max_time=long", "trainer.max_time=long: give DD:HH:MM:SS"),
+        ("train.py network.channel_mult=[1,2,2,2,2,2,2]", "multiples of 64, such as 64 or 128"),
     ],
 )
 def test_bad_input_gets_one_line(command, message, tmp_path, monkeypatch, capfd):

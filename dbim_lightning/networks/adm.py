@@ -1,8 +1,8 @@
 """The ADM U-Net of DDBM and DBIM: F(x, c_noise, x_T, y), with the published state-dict keys."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -117,10 +117,10 @@ class ADMUNet(nn.Module):
             raise UserError(f"network with condition_mode={condition_mode!r}: use 'concat' or null")
         if model_channels < 32 or model_channels % 32:
             raise UserError(f"network with model_channels={model_channels}: use a multiple of 32")
-        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 1:
+        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 0:
             raise UserError(
                 f"network with channel_mult={list(channel_mult)}, num_res_blocks={num_res_blocks}: "
-                "use whole numbers from 1"
+                "use whole numbers, multipliers from 1"
             )
         if not 0 <= dropout < 1:
             raise UserError(f"network with dropout={dropout}: use a value in [0, 1)")
@@ -170,8 +170,8 @@ class ADMUNet(nn.Module):
         if height % self.divisor or width % self.divisor:
             near = max(width // self.divisor, 1) * self.divisor
             raise UserError(
-                f"images of {width}x{height}: this network takes multiples of {self.divisor}, "
-                f"such as {near} or {near + self.divisor}"
+                f"this network takes images whose sides are multiples of {self.divisor}, such as "
+                f"{near} or {near + self.divisor}, not {width}x{height}"
             )
 
     def forward(self, x: Tensor, c_noise: Tensor, x_T: Tensor, y: Tensor | None = None) -> Tensor:
@@ -238,3 +238,17 @@ def _decoder(
             stages.append(stage)
             channels = width
     return stages
+
+
+def require_image_size(network: nn.Module, dataset: Mapping[str, Any]) -> None:
+    """Refuses the `image_size` of a data set's configuration, where both are known to differ.
+
+    Raises:
+        UserError: a size that the network says it cannot take.
+    """
+    size = dataset.get("image_size")
+    if size is not None and hasattr(network, "require_size"):
+        try:
+            network.require_size(size, size)
+        except UserError as error:
+            raise UserError(f"dataset.image_size={size}: {error}") from error

@@ -18,6 +18,10 @@ from dbim_lightning.samplers import Sampler, draw
 from dbim_lightning.training.folder import LAST
 
 
+class TimeIsUp(Exception):
+    """Training has taken as long as it may."""
+
+
 class Checkpoints(Callback):
     """Saves `last.ckpt` and `step_N.ckpt` every so many steps, and `last.ckpt` at the end.
 
@@ -28,7 +32,7 @@ class Checkpoints(Callback):
     Args:
         folder: of the checkpoints.
         every_n_steps: from one checkpoint to the next.
-        max_time: after which training saves and stops, or None.
+        max_time: after which `last.ckpt` is saved and `TimeIsUp` raised, or None.
     """
 
     def __init__(self, folder: Path, every_n_steps: int, max_time: timedelta | None = None):
@@ -44,33 +48,38 @@ class Checkpoints(Callback):
         self._interrupted = True
         print("\nInterrupted: saving after this step. Ctrl-C again leaves at once.", flush=True)
 
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._leave_if_interrupted(trainer)
+        if self.max_time is not None:
+            is_over = time.monotonic() - self._start > self.max_time.total_seconds()
+            if trainer.strategy.broadcast(is_over):
+                self._save_last(trainer)
+                raise TimeIsUp
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._leave_if_interrupted(trainer)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            if self._interrupted:
-                self._leave(trainer)
             return
         step = trainer.global_step
-        if self.max_time is not None:
-            is_over = time.monotonic() - self._start > self.max_time.total_seconds()
-            trainer.should_stop = trainer.strategy.broadcast(is_over)
         is_periodic = step % self.every_n_steps == 0
         if is_periodic:
             trainer.save_checkpoint(self.folder / f"step_{step:07d}.ckpt")
-        if is_periodic or step == trainer.max_steps or trainer.should_stop:
+        if is_periodic or step == trainer.max_steps:
             self._save_last(trainer)
-        if self._interrupted:
-            self._leave(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.folder / LAST)
         self._saved = trainer.global_step
 
-    def _leave(self, trainer: Trainer) -> None:
-        self._save_last(trainer)
-        print(how_to_resume(trainer.global_step, self.folder / LAST), flush=True)
-        raise SystemExit(130)
+    def _leave_if_interrupted(self, trainer: Trainer) -> None:
+        if self._interrupted:
+            self._save_last(trainer)
+            print(how_to_resume(trainer.global_step, self.folder / LAST), flush=True)
+            raise SystemExit(130)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

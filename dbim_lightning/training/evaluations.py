@@ -1,5 +1,7 @@
 """Samplers judged while the bridge is trained, and the checkpoint that does best."""
 
+import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,8 +15,10 @@ from torch.utils.data import Dataset
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
-from dbim_lightning.files import whole
+from dbim_lightning.files import whole, write_whole
 from dbim_lightning.samplers import Sampler
+
+BEST = "best.json"
 
 
 class Evaluations(Callback):
@@ -31,7 +35,7 @@ class Evaluations(Callback):
         samplers: that differ in class or NFE.
         every_n_steps: from one evaluation to the next.
         num_images: spread evenly over the split, or all of it if it has fewer.
-        best: the logged number by which `best.ckpt` is chosen, since this run began, or None.
+        best: the logged number by which `best.ckpt` is chosen, or None.
         precision: of the network while it samples: auto, float32, bfloat16 or float16.
 
     Raises:
@@ -56,10 +60,10 @@ class Evaluations(Callback):
         self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.calls}": s for s in samplers}
         self.every_n_steps, self.num_images, self.best = every_n_steps, num_images, best
         self.precision = precision
-        self._step, self._smallest, self._improved = 0, float("inf"), False
+        self._step, self._smallest, self._improved = 0, math.inf, False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._step = trainer.global_step
+        self._step, self._smallest = trainer.global_step, self._kept()
         with isolate_rng():
             self._evaluator = self._make_evaluator(pl_module)
         metrics = [m for m in self._evaluator.protocol.metrics if m.noises == 1]
@@ -69,6 +73,14 @@ class Evaluations(Callback):
             raise UserError(f"evaluation.best={self.best}: choose one of {', '.join(logged)}")
         with isolate_rng():  # a metric that fails shall do so now
             self._evaluator.judge_sources("Trying the metrics on the sources")
+
+    def _kept(self) -> float:
+        """The cost of the best checkpoint that an earlier run left in the folder."""
+        file = self.folder / "checkpoints" / BEST
+        if not file.exists():
+            return math.inf
+        kept = json.loads(file.read_text())
+        return kept["cost"] if kept["best"] == self.best else math.inf
 
     def _make_evaluator(self, pl_module: LightningModule) -> Evaluator:
         return Evaluator(
@@ -115,6 +127,9 @@ class Evaluations(Callback):
         if not self._improved:
             return
         self._improved, folder = False, self.folder / "checkpoints"
+        if trainer.is_global_zero:
+            kept = {"best": self.best, "cost": self._smallest, "step": trainer.global_step}
+            write_whole(folder / BEST, json.dumps(kept))
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.save_checkpoint(folder / "best.ckpt")
         elif trainer.is_global_zero:

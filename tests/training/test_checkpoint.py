@@ -2,16 +2,13 @@
 
 import os
 import pickle
-import re
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks import ADMUNet
-from dbim_lightning.training import checkpoint
 from dbim_lightning.weights import CONFIG_KEY, load_weights, newest_checkpoint, read_denoiser
 
 
@@ -84,26 +81,3 @@ def test_newest_is_the_run_that_finished_last(tmp_path):
     assert newest_checkpoint(tmp_path) == tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="no finished run"):
         newest_checkpoint(tmp_path / "unfinished")
-
-
-def test_resumed_config_takes_keys_and_refuses_groups(tmp_path):
-    network = {"model_channels": 32}
-    config = {"network": network, "denoiser": {"network": network, "schedule": {}}}
-    path = save(tmp_path / "a.ckpt", denoiser(), config | {"trainer": {"max_steps": 7}})
-    defaults = OmegaConf.create({"trainer": {"max_steps": 1}, "objective": {"mask": False}})
-
-    def resumed_config(*overrides):
-        return checkpoint.resumed_config(path, defaults, list(overrides))
-
-    resumed = resumed_config(f"resume={path}", "trainer.max_steps=9")
-    assert resumed.trainer.max_steps == 9
-    resumed = resumed_config("+trainer.strategy=ddp", "trainer.max_steps=9")
-    assert resumed.trainer.strategy == "ddp"
-    assert resumed.network.model_channels == 32
-    assert resumed.objective.mask is False  # which this checkpoint does not say
-    groups = ("network=adm_small", "metrics@evaluation.metrics=offline")
-    for override in (*groups, "network.model_channels=64", "schedule.x=1", "statistics.cov_xy=1"):
-        with pytest.raises(UserError, match=re.escape(f"{override} cannot change")):
-            resumed_config(override)
-    with pytest.raises(UserError, match=r"at step 7 of 7: give a larger trainer\.max_steps"):
-        resumed_config()

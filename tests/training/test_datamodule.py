@@ -1,11 +1,12 @@
 from types import SimpleNamespace
 
+import pytest
 import torch
 from lightning import LightningModule, Trainer
 from torch.utils.data import Dataset
 
 from dbim_lightning.data import Pair
-from dbim_lightning.training import PairDataModule
+from dbim_lightning.training import BridgeModule, PairDataModule
 from dbim_lightning.training.datamodule import RandomFlip
 
 
@@ -26,6 +27,8 @@ class Ramps(Dataset):
 class Recorder(LightningModule):
     """Learns nothing, remembers which images it saw."""
 
+    on_load_checkpoint = BridgeModule.on_load_checkpoint
+
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
@@ -42,13 +45,15 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(tmp_path, max_steps: int, checkpoint=None, **data) -> tuple[Recorder, Trainer]:
+def fit(
+    tmp_path, max_steps: int, checkpoint=None, batch_size=3, accumulate=2, **data
+) -> tuple[Recorder, Trainer]:
     trainer = Trainer(
         max_steps=max_steps,
         max_epochs=-1,
         check_val_every_n_epoch=None,
         accelerator="cpu",
-        accumulate_grad_batches=2,
+        accumulate_grad_batches=accumulate,
         val_check_interval=4,
         num_sanity_val_steps=0,
         default_root_dir=tmp_path,
@@ -58,7 +63,7 @@ def fit(tmp_path, max_steps: int, checkpoint=None, **data) -> tuple[Recorder, Tr
         enable_model_summary=False,
     )
     recorder = Recorder()
-    trainer.fit(recorder, PairDataModule(Ramps, batch_size=3, **data), ckpt_path=checkpoint)
+    trainer.fit(recorder, PairDataModule(Ramps, batch_size, **data), ckpt_path=checkpoint)
     return recorder, trainer
 
 
@@ -79,6 +84,20 @@ def test_a_resumed_run_continues_the_order(tmp_path):
     second, trainer = fit(tmp_path, max_steps=6, checkpoint=tmp_path / "last.ckpt")
     assert trainer.global_step == 6
     assert second.train_seen == whole.train_seen[12:]
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(6, 2), (1, 2), (3, 4), (12, 1)])
+def test_a_resumed_run_skips_no_image_if_its_batches_are_others(tmp_path, batch_size, accumulate):
+    whole, _ = fit(tmp_path, max_steps=12)
+    _, trainer = fit(tmp_path, max_steps=2)
+    trainer.save_checkpoint(tmp_path / "first.ckpt")
+    options = {"batch_size": batch_size, "accumulate": accumulate}
+    second, trainer = fit(tmp_path, 3, tmp_path / "first.ckpt", **options)
+    per_step = batch_size * accumulate
+    assert second.train_seen == whole.train_seen[12 : 12 + per_step]
+    trainer.save_checkpoint(tmp_path / "second.ckpt")
+    third, _ = fit(tmp_path, 4, tmp_path / "second.ckpt")
+    assert third.train_seen == whole.train_seen[12 + per_step : 18 + per_step]
 
 
 def test_max_images_limits_every_split(tmp_path):

@@ -223,8 +223,7 @@ def test_best_that_is_no_logged_number_is_refused_before_training(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"nfe": 5}, "nfe: "),
-        ({"every_n_steps": "often"}, "every_n_steps: Value 'often' of type"),
+        ({"limit_val_batches": 0}, "evaluation.every_n_steps needs validation"),
         ({"every_n_steps": -1}, "evaluation.every_n_steps=-1: use 1 or more"),
         (
             {"every_n_steps": None, "best": "eval/a"},
@@ -234,8 +233,10 @@ def test_best_that_is_no_logged_number_is_refused_before_training(tmp_path):
 )
 def test_impossible_values_are_named(tmp_path, values, message):
     values = {"every_n_steps": 2, "nfe": [2], "num_images": 9, "best": None} | values
+    limit = values.pop("limit_val_batches", None)
     cfg = OmegaConf.create(
         {
+            "trainer": {"limit_val_batches": limit},
             "evaluation": values | {"metrics": {}},
             "precision": "auto",
             "sampler": {"_target_": "dbim_lightning.samplers.DBIM"},
@@ -252,3 +253,15 @@ def test_more_images_than_the_split_has_are_all(tmp_path):
         fit(callback.folder, [callback], steps=2)
     first, second = (logged(c.folder, "eval/dbim_nfe2/mse") for c in callbacks)
     assert first == second
+
+
+def test_a_run_that_goes_on_keeps_the_best_checkpoint_unless_its_number_is_another(tmp_path):
+    best, other = "eval/dbim_nfe4/mse", "eval/dbim_nfe2/mse"
+    fit(tmp_path, [evaluations(tmp_path, best=best)], steps=4)
+    kept = (tmp_path / "checkpoints" / "best.ckpt").read_bytes()
+    worse = {"steps": 6, "lr": -0.3}
+    fit(tmp_path, [evaluations(tmp_path, best=best)], **worse)
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_bytes() == kept
+    fit(tmp_path, [evaluations(tmp_path, best=other)], **worse)
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_bytes() != kept
+    assert saved(tmp_path, "best.ckpt")["global_step"] == 2

@@ -1,6 +1,10 @@
 """The loggers of a training."""
 
+import csv
+import json
 from pathlib import Path
+
+import pytest
 
 from dbim_lightning.training.loggers import make_loggers
 from dbim_lightning.wandb_runs import group_of
@@ -23,3 +27,53 @@ def test_a_run_is_logged_as_csv_and_offline_without_login(monkeypatch, tmp_path)
 def test_disabled_leaves_csv_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert len(make_loggers(tmp_path, "test")) == 1
+
+
+def log(folder, rows, step=None):
+    """Logs (step, metrics) as Lightning does; returns steps and losses of the file."""
+    (logger,) = make_loggers(folder, "test", step)
+    for number, metrics in rows:
+        logger.log_metrics(metrics, number)
+    logger.save()
+    with (folder / "logs" / "metrics.csv").open() as file:
+        return [(int(r["step"]), r.get("loss") or r["eval"]) for r in csv.DictReader(file)]
+
+
+TRAINED = [(step, {"loss": step / 10, "epoch": 0}) for step in range(5)]
+EVALUATED = [(step, {"eval": step / 100}) for step in (2, 4)]
+
+
+@pytest.mark.parametrize(("step", "kept"), [(3, [0, 1, 2, 2]), (4, [0, 1, 2, 3, 2, 4])])
+def test_a_run_that_goes_on_keeps_the_rows_before_and_makes_later_ones_again(
+    monkeypatch, tmp_path, step, kept
+):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    before = log(tmp_path, TRAINED + EVALUATED)
+    after = log(tmp_path, [(step, {"loss": 9.0, "epoch": 0, "new": 1})], step)
+    assert [number for number, _ in after] == [*kept, step]
+    assert after[:-1] == [row for row in before if row in after]
+    assert after[-1] == (step, "9.0")
+
+
+def test_a_finished_run_keeps_its_last_validation(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    log(tmp_path, TRAINED)  # the last row is of a validation after 4 steps
+    (tmp_path / "training.json").write_text(json.dumps({"step": 4}))
+    assert [number for number, _ in log(tmp_path, [], 4)] == [0, 1, 2, 3, 4]
+
+
+def test_a_run_that_does_not_go_on_has_its_own_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    log(tmp_path, TRAINED)
+    assert log(tmp_path, EVALUATED) == [(2, "0.02"), (4, "0.04")]
+
+
+def test_wandb_goes_on_with_its_own_run_and_a_branch_is_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    ids = []
+    for folder, step in (("a", None), ("a", 3), ("b", 3), ("b", None)):
+        _, logger = make_loggers(tmp_path / folder, "test", step)
+        ids.append(logger.experiment.id)
+        logger.experiment.finish()
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3

@@ -1,8 +1,13 @@
 """Training step, validation, warm-up and averaging, in numbers."""
 
+import csv
+from functools import partial
+from pathlib import Path
+
 import lightning
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, default_collate
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
@@ -41,20 +46,19 @@ def pairs(n):
     return [{"x_0": x[0], "x_T": x[1], "index": i, "name": str(i)} for i, x in enumerate(images)]
 
 
-def fit(training, callbacks=(), steps=4, **options):
+def fit(training, callbacks=(), steps=4, resume=None, **options):
+    defaults = {"logger": False, "log_every_n_steps": 1, "accumulate_grad_batches": 1}
     trainer = lightning.Trainer(
         max_steps=steps,
         accelerator="cpu",
-        logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        log_every_n_steps=1,
         callbacks=list(callbacks),
-        **options,
+        **defaults | options,
     )
-    loader = DataLoader(pairs(4 * steps), 4)
-    trainer.fit(training, loader, DataLoader(pairs(6), 4))
+    loader = DataLoader(pairs(4 * steps * trainer.accumulate_grad_batches), 4)
+    trainer.fit(training, loader, DataLoader(pairs(6), 4), ckpt_path=resume)
     return trainer
 
 
@@ -74,6 +78,32 @@ def test_learning_rate_rises_stays_and_falls_linearly():
     sgd = lambda parameters: torch.optim.SGD(parameters, lr=2.0)  # noqa: E731
     fit(module(optimizer=sgd, warmup_steps=4, cooldown_steps=2), [Watch()], steps=7)
     assert rates == pytest.approx([0.5, 1, 1.5, 2, 2, 2, 1])
+
+
+def test_a_resumed_run_has_its_own_options_of_the_optimizer_and_its_rate(tmp_path):
+    rates = []
+
+    class Watch(lightning.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            (group,) = trainer.optimizers[0].param_groups
+            rates.append((group["lr"], group["momentum"]))
+
+    first = partial(torch.optim.SGD, lr=2.0, momentum=0.5)
+    trainer = fit(module(optimizer=first, cooldown_steps=2), steps=4)
+    trainer.save_checkpoint(tmp_path / "finished.ckpt")
+    second = module(optimizer=partial(first, lr=1.0, momentum=0.25), cooldown_steps=2)
+    fit(second, [Watch()], steps=7, resume=tmp_path / "finished.ckpt")
+    assert rates == [(1.0, 0.25), (1.0, 0.25), (0.5, 0.25)]
+    assert not torch.equal(second.denoiser.network.w, torch.tensor(0.5))
+
+
+def test_steps_are_logged_with_all_their_batches_however_many_a_step_has(tmp_path):
+    logger = CSVLogger(tmp_path)
+    options = {"accumulate_grad_batches": 3, "limit_val_batches": 0}
+    fit(module(), steps=4, log_every_n_steps=2, logger=logger, **options)
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        rows = {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file)}
+    assert rows.keys() == {1, 3}
 
 
 def test_training_step_returns_mean_weighted_loss():

@@ -138,6 +138,16 @@ def same_job(sweep: Path, asked: Row) -> Path | None:
     return None
 
 
+def require_free(folder: Path, asked: Row) -> None:
+    """Refuses a folder that holds the results of another job than is asked for."""
+    path = folder / FILE
+    if path.exists() and {key: read_row(path)[key] for key in ASKED} != asked:
+        raise UserError(
+            f"{path} is of another job: choose another folder with hydra.run.dir=DIR, or for a "
+            "sweep with hydra.sweep.dir=DIR"
+        )
+
+
 def find_jobs(folder: str | Path) -> dict[Path, Job]:
     """Every folder with a `results.json`, at any depth, sorted by settings, then by NFE.
 

@@ -1,0 +1,149 @@
+"""Checkpoints when something goes wrong, or time is up."""
+
+import signal
+from datetime import timedelta
+
+import lightning
+import pytest
+import torch
+
+from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.errors import UserError
+from dbim_lightning.objectives import BridgeMatching
+from dbim_lightning.training import EMA, BridgeModule, Checkpoints, PairDataModule
+from dbim_lightning.training.callbacks import TimeIsUp
+
+
+class Linear(torch.nn.Module):
+    """A network with one weight; F = w x."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x, c_noise, x_T):
+        return self.w * x
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Eight pairs, of which some may be broken."""
+
+    def __init__(self, broken=()):
+        self.broken = broken
+        self.images = torch.rand(8, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        if index in self.broken:
+            raise UserError(f"image {index} is broken")
+        x_0, x_T = self.images[index]
+        return {"x_0": x_0, "x_T": x_T, "index": index, "name": str(index)}
+
+
+class Watch(lightning.Callback):
+    """The weight after each step."""
+
+    def __init__(self):
+        self.weights = []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.weights.append(pl_module.denoiser.network.w.item())
+
+
+def fit(folder, broken, checkpoints, steps=12, resume=None, **options):
+    denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
+    sgd = lambda parameters: torch.optim.SGD(parameters, lr=0.1)  # noqa: E731
+    module = BridgeModule(denoiser, BridgeMatching(), sgd, 0, 0, {"seed": 0}, seed=0)
+    data = PairDataModule(lambda split: Pairs(broken.get(split, ())), batch_size=1, **options)
+    watch = Watch()
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        val_check_interval=3,
+        check_val_every_n_epoch=None,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[watch, EMA(0.5, ramp=False), checkpoints],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    try:
+        trainer.fit(module, data, ckpt_path=resume)
+    finally:
+        fit.weights = watch.weights
+    return trainer
+
+
+def saved(folder):
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_broken_image_is_named_and_the_steps_before_it_are_kept(tmp_path, capsys, num_workers):
+    with pytest.raises(UserError, match="image 5 is broken"):
+        fit(tmp_path, {"train": [5]}, Checkpoints(tmp_path, 500), num_workers=num_workers)
+    steps = len(fit.weights)
+    assert steps > 0
+    checkpoint = saved(tmp_path)
+    assert checkpoint["global_step"] == steps
+    assert checkpoint["current_model_state"]["denoiser.network.w"].item() == fit.weights[-1]
+    assert f"Saved step {steps}. Resume with: python train.py resume=" in capsys.readouterr().out
+    trainer = fit(tmp_path, {}, Checkpoints(tmp_path, 500), resume=tmp_path / "last.ckpt")
+    assert trainer.global_step == 12
+    assert len(fit.weights) == 12 - steps
+
+
+def test_an_error_in_validation_keeps_the_weights_of_the_training(tmp_path):
+    with pytest.raises(UserError, match="image 7 is broken"):
+        fit(tmp_path, {"validation": [7]}, Checkpoints(tmp_path, 500))
+    assert len(fit.weights) == 3
+    state = saved(tmp_path)
+    keys = ("current_model_state", "state_dict")
+    raw, ema = (state[key]["denoiser.network.w"].item() for key in keys)
+    assert raw == fit.weights[-1]
+    first, second, third = fit.weights
+    assert ema == pytest.approx(0.5 * (0.5 * first + 0.5 * second) + 0.5 * third)
+
+
+def test_what_is_saved_already_is_not_saved_again(tmp_path):
+    with pytest.raises(UserError, match="image 7"):
+        fit(tmp_path, {"validation": [7]}, Checkpoints(tmp_path, 3))
+    before = (tmp_path / "step_0000003.ckpt").stat().st_mtime_ns
+    assert saved(tmp_path)["global_step"] == 3
+    assert (tmp_path / "last.ckpt").stat().st_mtime_ns - before < 1e9
+
+
+@pytest.mark.parametrize("time", [timedelta(0), timedelta(seconds=1)])
+def test_when_time_is_up_the_steps_are_saved_and_the_next_run_has_its_own_time(tmp_path, time):
+    steps = 0
+    for resume in (None, tmp_path / "last.ckpt"):
+        with pytest.raises(TimeIsUp):
+            fit(tmp_path, {}, Checkpoints(tmp_path, 10**9, time), steps=10**9, resume=resume)
+        steps += len(fit.weights)
+        assert saved(tmp_path)["global_step"] == steps
+        assert (len(fit.weights) > 0) == (time > timedelta(0))
+    assert fit(tmp_path, {}, Checkpoints(tmp_path, 500, timedelta(1))).global_step == 12
+
+
+@pytest.mark.parametrize("step", [2, 3])  # before the next batch, and before validation
+def test_ctrl_c_finishes_the_step_saves_it_and_says_how_to_go_on(tmp_path, capsys, step):
+    class Interrupt(Checkpoints):
+        def on_train_batch_end(self, trainer, *arguments):
+            super().on_train_batch_end(trainer, *arguments)
+            if trainer.global_step == step:
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path, {}, Interrupt(tmp_path, 500))
+    assert ended.value.code == 130
+    assert saved(tmp_path)["global_step"] == len(fit.weights) == step
+    assert "resume=" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is before
+    fit(tmp_path, {}, Checkpoints(tmp_path, 500), resume=tmp_path / "last.ckpt")
+    assert len(fit.weights) == 12 - step
