@@ -72,12 +72,15 @@ class BridgeModule(lightning.LightningModule):
         return min(rise, fall, 1.0)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Counts the batches of the steps before as if they had been accumulated as now."""
-        batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for part in ("total", "current"):
-            shift = batches - progress[part]["ready"]
-            progress[part] = {key: count + shift for key, count in progress[part].items()}
+        """Counts batches as if all steps had been accumulated as now, and the last was ending.
+
+        Lightning's counters depend on the moment when a checkpoint was written.
+        """
+        step, loop = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
+        done = step * self.trainer.accumulate_grad_batches
+        counts = {"ready": done, "started": done, "processed": done, "completed": done - 1}
+        loop["epoch_loop.batch_progress"] |= {"total": counts, "current": dict(counts)}
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step - 1
 
     def on_train_start(self) -> None:
         lightning.seed_everything(self._seed + self.global_step + self.global_rank, verbose=False)

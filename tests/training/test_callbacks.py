@@ -1,5 +1,6 @@
 """Checkpoints when something goes wrong, or time is up."""
 
+import csv
 import signal
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.training import EMA, BridgeModule, Checkpoints, PairDataModule
 from dbim_lightning.training.callbacks import TimeIsUp
+from dbim_lightning.training.loggers import make_loggers
 
 
 class Linear(torch.nn.Module):
@@ -64,7 +66,8 @@ def fit(folder, broken, checkpoints, steps=12, resume=None, **options):
         val_check_interval=3,
         check_val_every_n_epoch=None,
         accelerator="cpu",
-        logger=False,
+        logger=make_loggers(folder, "test", resume and saved(folder)["global_step"]),
+        log_every_n_steps=1,
         callbacks=[watch, EMA(0.5, ramp=False), checkpoints],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -83,6 +86,14 @@ def saved(folder):
     return torch.load(folder / "last.ckpt", weights_only=True)
 
 
+def trained_steps(folder):
+    table = folder / "logs" / "metrics.csv"
+    if not table.exists():
+        return []
+    with table.open() as file:
+        return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_broken_image_is_named_and_the_steps_before_it_are_kept(tmp_path, capsys, num_workers):
     with pytest.raises(UserError, match="image 5 is broken"):
@@ -96,6 +107,7 @@ def test_a_broken_image_is_named_and_the_steps_before_it_are_kept(tmp_path, caps
     trainer = fit(tmp_path, {}, Checkpoints(tmp_path, 500), resume=tmp_path / "last.ckpt")
     assert trainer.global_step == 12
     assert len(fit.weights) == 12 - steps
+    assert trained_steps(tmp_path) == list(range(12))
 
 
 def test_an_error_in_validation_keeps_the_weights_of_the_training(tmp_path):
@@ -127,6 +139,7 @@ def test_when_time_is_up_the_steps_are_saved_and_the_next_run_has_its_own_time(t
         steps += len(fit.weights)
         assert saved(tmp_path)["global_step"] == steps
         assert (len(fit.weights) > 0) == (time > timedelta(0))
+        assert trained_steps(tmp_path) == list(range(steps))
     assert fit(tmp_path, {}, Checkpoints(tmp_path, 500, timedelta(1))).global_step == 12
 
 
@@ -147,3 +160,4 @@ def test_ctrl_c_finishes_the_step_saves_it_and_says_how_to_go_on(tmp_path, capsy
     assert signal.getsignal(signal.SIGINT) is before
     fit(tmp_path, {}, Checkpoints(tmp_path, 500), resume=tmp_path / "last.ckpt")
     assert len(fit.weights) == 12 - step
+    assert trained_steps(tmp_path) == list(range(12))
