@@ -298,5 +298,12 @@ def _annotated(name: str) -> str:
     return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
 
 
+def _folder_name(text: str) -> str:
+    """Overrides as the name of one folder, which every file system takes: at most 100 bytes."""
+    short = text.encode(errors="replace")[:100].decode(errors="ignore")
+    return re.sub(r"[^\w.,=+-]", "_", short)
+
+
 OmegaConf.register_new_resolver("groups", _groups, replace=True)
 OmegaConf.register_new_resolver("annotated", _annotated, replace=True)
+OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
