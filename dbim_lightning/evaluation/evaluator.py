@@ -80,7 +80,8 @@ class Evaluator:
                 f"the {protocol.split} split has {len(self.data)} image: give it two or more"
             )
         self.rank, self.world_size = rank_and_world_size()
-        origin = {**(origin or {}), "split": protocol.split}
+        options = dict(protocol.reference_options)
+        origin = {**(origin or {}), "split": protocol.split, "options": options}
         references = References(
             self._reference_data(), protocol.reference, folder / "references", origin, self.device
         )
