@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.utils.data import Dataset, Subset
 
 from dbim_lightning.data.subset import spread
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import finite
 from dbim_lightning.pictures import to_uint8
 
 _FEW, _MANY = 4, 20_000
@@ -42,12 +44,45 @@ def stamps(data: Dataset) -> dict[str, list[int]]:
     return {str(path): _stamp(path) for path in shown}
 
 
+def origin(data: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a copy of the data is made from, in JSON's types: options, number of pairs, files."""
+    made_from = {"options": options, "pairs": len(data), "files": stamps(data)}
+    return json.loads(json.dumps(finite(made_from)))
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """How two origins differ, such as "made with image_size=64, now 32"; empty if they do not.
+
+    Of the same options, it names the files that differ.
+    """
+    old, new = before["options"], now["options"]
+    keys = [key for key in old | new if old.get(key) != new.get(key)]
+    if keys:
+        return "made with " + ", ".join(f"{key}={old.get(key)}, now {new.get(key)}" for key in keys)
+    old, new = before["files"], now["files"]
+    changes = {
+        "removed": old.keys() - new.keys(),
+        "added": new.keys() - old.keys(),
+        "changed": [name for name in old.keys() & new.keys() if old[name] != new[name]],
+    }
+    told = [f"{what} ({_first(names)})" for what, names in changes.items() if names]
+    if told:
+        return f"made before files were {', '.join(told)}"
+    same = before["pairs"] == now["pairs"]
+    return "" if same else f"made of {before['pairs']} pairs, now {now['pairs']}"
+
+
+def _first(names: Iterable[str]) -> str:
+    some = sorted(names)
+    return ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+
+
 def _stamp(path: Path) -> list[int]:
     try:
         stat = path.stat()
     except OSError as error:
         raise UserError(
-            f"no file {path} ({error.strerror}): the data changed, start again"
+            f"no file {path} ({error.strerror}): the data changed, run the command again"
         ) from error
     return [stat.st_size, stat.st_mtime_ns]
 
