@@ -1,6 +1,7 @@
 """One evaluation job: samples, judged by a protocol -> the outcome for its result row."""
 
 import logging
+import math
 import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -198,7 +199,13 @@ class Evaluator:
                     f"{type(metric).__name__}.compute gave {', '.join(found)}, but its columns "
                     f"are {', '.join(metric.columns)}: give each number a column"
                 )
-            values |= {key: _number(value, metric) for key, value in found.items()}
+            for key, value in found.items():
+                values[key] = _number(value, metric)
+                if not math.isfinite(values[key]) and self.rank == 0:
+                    log.warning(
+                        f"{title}: {key} of {type(metric).__name__} is {values[key]}, which "
+                        "results.json has as null and tables as –"
+                    )
         return values
 
     @cached_property
