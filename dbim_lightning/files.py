@@ -45,12 +45,9 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Writes bytes, or text in UTF-8, as `whole` does.
-
-    What is no Unicode, in the name of a file, becomes an escape such as \\udcff.
-    """
+    """Writes bytes, or `printable` text in UTF-8, as `whole` does."""
     if isinstance(content, str):
-        content = content.encode(errors="backslashreplace")
+        content = printable(content).encode()
     with whole(path) as beside:
         beside.write_bytes(content)
 
@@ -58,6 +55,11 @@ def write_whole(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     """Writes JSON as `whole` does, with null for NaN and infinities, which JSON does not have."""
     write_whole(path, json.dumps(finite(value), indent=indent, allow_nan=False))
+
+
+def printable(text: str) -> str:
+    """Text with escapes for what is no Unicode, in the name of a file."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def finite(value: Any) -> Any:

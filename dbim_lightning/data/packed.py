@@ -177,7 +177,7 @@ def _sha256(part: Path) -> str:
     """Of images and masks, one after the other."""
     digest = hashlib.sha256()
     for path in (part / IMAGES, part / MASKS):
-        title, is_empty = f"Checking {path}", path.stat().st_size == 0
+        title, is_empty = f"Checking {path.name}", path.stat().st_size == 0
         with open_with_progress(path, "rb", description=title, disable=is_empty) as file:
             while block := file.read(1 << 20):
                 digest.update(block)

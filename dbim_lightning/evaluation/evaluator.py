@@ -31,6 +31,7 @@ from dbim_lightning.evaluation.samples.generate import Generation
 from dbim_lightning.evaluation.samples.given import GivenSamples
 from dbim_lightning.evaluation.samples.png import save_png
 from dbim_lightning.evaluation.samples.shards import SampleShards
+from dbim_lightning.files import printable
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import Sampler
 
@@ -203,8 +204,8 @@ class Evaluator:
                 values[key] = _number(value, metric)
                 if not math.isfinite(values[key]) and self.rank == 0:
                     log.warning(
-                        f"{title}: {key} of {type(metric).__name__} is {values[key]}, which "
-                        "results.json has as null and tables as –"
+                        f"{printable(title)}: {key} of {type(metric).__name__} is {values[key]}, "
+                        "which results.json has as null and tables as –"
                     )
         return values
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.metrics.metric import Column
-from dbim_lightning.files import finite
+from dbim_lightning.files import finite, printable
 
 Row = dict[str, Any]
 FORMAT = 2
@@ -294,11 +294,10 @@ def label_parts(job: Job, keys: list[str]) -> list[str]:
 
 
 def text(value: Any) -> str:
-    """A setting as tables and plots show it, with escapes for what is no Unicode in a path."""
+    """A setting as tables and plots show it."""
     if value is None:
         return "–"
-    shown = f"{value:.10g}" if isinstance(value, float) else str(value)
-    return shown.encode(errors="backslashreplace").decode()
+    return f"{value:.10g}" if isinstance(value, float) else printable(str(value))
 
 
 def cells(

@@ -16,6 +16,7 @@ from dbim_lightning.data.images import read_image
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.images import Images, images_of, own_blocks
 from dbim_lightning.evaluation.samples.matching import matched
+from dbim_lightning.files import printable
 from dbim_lightning.pictures import to_uint8
 
 log = logging.getLogger(__name__)
@@ -59,9 +60,9 @@ class GivenSamples:
         own, others = ((samples - t).square().mean().item() for t in (targets, targets.roll(1, 0)))
         if own >= others:
             log.warning(
-                f"the samples in {path} are no nearer to their own targets (MSE {own:.4f}) than to "
-                f"those of other pairs ({others:.4f}): check their order, or name each file as its "
-                "pair"
+                f"the samples in {printable(str(path))} are no nearer to their own targets (MSE "
+                f"{own:.4f}) than to those of other pairs ({others:.4f}): check their order, or "
+                "name each file as its pair"
             )
 
     def __iter__(self) -> Iterator[Images]:
