@@ -4,7 +4,6 @@ What needs torch is imported where it is used, so that --help need not wait for 
 """
 
 # ruff: noqa: PLC0415
-import json
 import os
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning import config
 from dbim_lightning.errors import UserError, one_line_errors
-from dbim_lightning.files import write_whole
+from dbim_lightning.files import write_json
 from dbim_lightning.options import EVALUATE
 
 if TYPE_CHECKING:
@@ -226,7 +225,7 @@ def evaluate(cfg: DictConfig, folder: Path, sweep: Path | None) -> dict[str, Any
     row = {"format": rows.FORMAT, **job.asked, **outcome.row}
     if first:
         sheets.save_job_sheet(folder, outcome.previews)
-        write_whole(folder / rows.FILE, json.dumps(row, indent=1))
+        write_json(folder / rows.FILE, row, indent=1)
     return row
 
 

@@ -1,6 +1,5 @@
 """Trains a diffusion bridge: python train.py [group=choice] [key=value]; --help explains."""
 
-import json
 import logging
 import os
 import warnings
@@ -17,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning import config, wandb_runs
 from dbim_lightning.bridge import precision_on
+from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError, one_line_errors
-from dbim_lightning.files import write_whole
+from dbim_lightning.files import write_json, write_whole
 from dbim_lightning.networks import require_image_size
 from dbim_lightning.options import TRAIN
 from dbim_lightning.training import (
@@ -161,10 +161,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
     if trainer.limit_val_batches != 0 and trainer.max_steps % cfg.trainer.val_check_interval:
         metrics |= trainer.validate(module, data, verbose=False)[0]
     if trainer.is_global_zero:
-        write_whole(folder / FINISHED, json.dumps({"step": trainer.global_step, **metrics}))
+        write_json(folder / FINISHED, {"step": trainer.global_step, **metrics})
     if (folder / "previews").exists():
         print_once(f"Previews: {folder}/previews")
-    print_once(f"Evaluate: python evaluate.py -m runs={folder.parent} nfe=2,5,10,20")
+    runs = word("runs", folder.parent)
+    print_once(f"Evaluate: python evaluate.py -m {runs} nfe=2,5,10,20")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

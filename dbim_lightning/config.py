@@ -399,6 +399,13 @@ def _run_folder(resume: str | None, new: str) -> str:
     return str(own.parents[1]) if own.is_file() and own.parent.name == "checkpoints" else new
 
 
+def _folder_name(text: str) -> str:
+    """Overrides as the name of one folder, which every file system takes: at most 100 bytes."""
+    short = text.encode(errors="replace")[:100].decode(errors="ignore")
+    return re.sub(r"[^\w.,=+-]", "_", short)
+
+
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("groups", _groups, replace=True)
 OmegaConf.register_new_resolver("annotated", _annotated, replace=True)
+OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)

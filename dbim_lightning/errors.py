@@ -1,5 +1,6 @@
 """The one exception that speaks to the person at the keyboard."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,11 @@ class UserError(ValueError):
 
 @contextmanager
 def one_line_errors(*others: type[Exception]) -> Iterator[None]:
-    """Ends the program with one line on a `UserError`, or on `others`."""
+    """Ends the program with one line on a `UserError`, or on `others`.
+
+    Names of files that are not UTF-8 are printed byte by byte as they are.
+    """
+    sys.stdout.reconfigure(errors="surrogateescape")
     try:
         yield
     except (UserError, *others) as error:

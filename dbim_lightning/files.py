@@ -1,8 +1,11 @@
 """Files that are there whole or not at all, and one error where they cannot be written."""
 
-from collections.abc import Iterator
+import json
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from dbim_lightning.errors import UserError
@@ -42,6 +45,27 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Writes bytes, or text in UTF-8, as `whole` does."""
+    """Writes bytes, or `printable` text in UTF-8, as `whole` does."""
+    if isinstance(content, str):
+        content = printable(content).encode()
     with whole(path) as beside:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.write_bytes(content)
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Writes JSON as `whole` does, with null for NaN and infinities, which JSON does not have."""
+    write_whole(path, json.dumps(finite(value), indent=indent, allow_nan=False))
+
+
+def printable(text: str) -> str:
+    """Text with escapes for what is no Unicode, in the name of a file."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def finite(value: Any) -> Any:
+    """Plain containers with None in place of every float that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,11 +2,12 @@
 
 import errno
 import gzip
+import math
 
 import pytest
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.files import whole, write_whole
+from dbim_lightning.files import whole, write_json, write_whole
 
 
 def test_a_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path):
@@ -42,3 +43,15 @@ def test_a_damaged_archive_is_not_taken_for_a_full_disk(tmp_path):
     with pytest.raises(gzip.BadGzipFile), whole(tmp_path / "a.txt"):
         raise gzip.BadGzipFile("CRC check failed")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_json_does_not_have_becomes_null(tmp_path):
+    values = {"a": [1.5, math.nan], "b": {"c": (math.inf, -math.inf, "NaN", True, 3)}}
+    write_json(tmp_path / "new" / "a.json", values)
+    text = (tmp_path / "new" / "a.json").read_text()
+    assert text == '{"a": [1.5, null], "b": {"c": [null, null, "NaN", true, 3]}}'
+
+
+def test_a_name_that_is_no_unicode_is_written_as_an_escape(tmp_path):
+    write_whole(tmp_path / "a.txt", "ä\udcff")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "ä\\udcff"

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dbim_lightning"
-GROUND = {"errors", "files", "pictures", "wandb_runs"}
+GROUND = {"commands", "errors", "files", "pictures", "wandb_runs"}
 
 # room -> (rooms of this package it may import, libraries beside the standard one)
 ALLOWED = {
@@ -18,7 +18,7 @@ ALLOWED = {
     "samplers": ({"errors", "bridge"}, {"torch"}),
     "objectives": ({"errors", "bridge", "samplers"}, {"torch"}),
     "weights": (
-        {"errors", "files", "config", "bridge"},
+        {"commands", "errors", "files", "config", "bridge"},
         {"torch", "safetensors", "omegaconf", "rich"},
     ),
     "data": (

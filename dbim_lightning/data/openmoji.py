@@ -28,6 +28,9 @@ class OpenMoji(Dataset):
 
     Raises:
         UserError: Unknown split or size, a root that cannot be written, or a missing package.
+
+    Attributes:
+        files: what the pairs are read from: the cache.
     """
 
     def __init__(self, split: str, image_size: int = 32, root: str | Path = "data/openmoji"):
@@ -36,6 +39,7 @@ class OpenMoji(Dataset):
         if image_size < 1 or 128 % image_size:
             raise UserError(f"image_size={image_size} does not divide 128: choose 32, 64 or 128")
         path = cache_path(root, image_size)
+        self.files = [path]
         if not path.exists():
             with whole(path) as beside, beside.open("wb") as file:
                 np.save(file, _draw_all(image_size))

@@ -4,10 +4,13 @@ Training then reads it with dataset=packed dataset.root=DIR, and decodes no imag
 """
 
 import argparse
+import inspect
 import os
+from functools import partial
 from pathlib import Path
 
-from dbim_lightning.config import instantiate, parse_command
+from dbim_lightning.commands import word
+from dbim_lightning.config import instantiate, parse_command, resolved
 from dbim_lightning.data.packed import pack
 from dbim_lightning.errors import one_line_errors
 
@@ -22,12 +25,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="that decode images")
     parser.add_argument("--skip-broken", action="store_true", help="leave broken images out")
     options, cfg = parse_command(parser)
-    dataset = instantiate(cfg.dataset)
+    dataset, made_with = instantiate(cfg.dataset), resolved(cfg)["dataset"]
+    if options.skip_broken and "check" in inspect.signature(dataset).parameters:
+        dataset = partial(dataset, check=False)
     for split in ("train", "validation", "test"):
-        contents = pack(dataset(split), options.o / split, options.workers, options.skip_broken)
+        pairs, folder = dataset(split), options.o / split
+        contents = pack(pairs, folder, options.workers, options.skip_broken, made_with)
         left_out = contents["left_out"]
         print(f"{split}: {len(contents['names']):,} pairs, {len(left_out)} left out", *left_out)
-    print(f"Train: python train.py dataset=packed dataset.root={options.o}")
+    print(f"Train: python train.py dataset=packed {word('dataset.root', options.o)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Pairs as uint8 arrays that are memory-mapped, so that training never decodes an image."""
 
+import hashlib
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -10,17 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.progress import open as open_with_progress
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from dbim_lightning.data.fingerprint import difference, origin
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.errors import UserError
-from dbim_lightning.files import writing
+from dbim_lightning.files import write_json, writing
 from dbim_lightning.pictures import to_uint8
 
 FORMAT = 1
 CHUNK = 64
 IMAGES, MASKS, CONTENTS, JOURNAL = "images.u8", "masks.u8", "pairs.json", "journal.jsonl"
+ORIGIN = "made_from.json"
+UNREADABLE = (UserError, OSError, SyntaxError)  # which Pillow raises in data sets of one's own
 
 
 class PackedPairs(Dataset):
@@ -33,6 +39,10 @@ class PackedPairs(Dataset):
 
     Raises:
         UserError: no such folder, or one that is not whole.
+
+    Attributes:
+        files: what the pairs are read from.
+        content_hash: of these, as they were written; None if an earlier version wrote them.
     """
 
     def __init__(
@@ -47,7 +57,9 @@ class PackedPairs(Dataset):
         if not (folder / CONTENTS).is_file():
             raise UserError(f"no packed pairs in {folder}: make them with {prepared_by}")
         self.folder = folder
-        self.contents = json.loads((folder / CONTENTS).read_text())
+        self.files = [folder / IMAGES, folder / MASKS]
+        self.contents = _read_json(folder / CONTENTS)
+        self.content_hash = self.contents.get("sha256")
         size = self.contents["image_size"]
         self._shape = (len(self), 2, 3, size, size)
         found, expected = (folder / IMAGES).stat().st_size, int(np.prod(self._shape))
@@ -99,14 +111,21 @@ class _Encoded(Dataset):
     def __getitem__(self, index: int) -> tuple[dict, bytes, bytes]:
         try:
             pair = self.data[index]
-        except UserError as error:
-            return {"left_out": str(error)}, b"", b""
+        except UNREADABLE as error:
+            where = "" if isinstance(error, UserError) else f"pair {index}: "
+            return {"left_out": f"{where}{error}"}, b"", b""
         images = to_uint8(torch.stack([pair["x_0"], pair["x_T"]])).numpy().tobytes()
         mask = np.packbits(pair["mask"].numpy().astype(bool)).tobytes() if "mask" in pair else b""
         return _record(pair), images, mask
 
 
-def pack(data: Dataset, folder: Path, workers: int = 0, skip_broken: bool = False) -> dict:
+def pack(
+    data: Dataset,
+    folder: Path,
+    workers: int = 0,
+    skip_broken: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> dict:
     """Writes one split of square pairs; goes on where an earlier call was interrupted.
 
     Images keep 8 bits. A hole keeps its value exactly, which must be one for all pairs.
@@ -116,23 +135,62 @@ def pack(data: Dataset, folder: Path, workers: int = 0, skip_broken: bool = Fals
         folder: is there once all of it is written; nothing is done if it is there already.
         workers: processes that load images.
         skip_broken: leaves broken images out and lists them, rather than to stop at the first.
+        options: that the data were made with, by name.
 
     Returns:
-        What the folder holds: names, labels, image_size, hole, left_out.
+        What the folder holds: names, labels, image_size, hole, left_out, sha256.
 
     Raises:
-        UserError: a broken image, pairs that differ in their size, or no room on the disk.
+        UserError: a broken image, pairs that differ in their size, no room on the disk, or a folder
+            that is there, whole or in part, and was made with other options or from other files.
     """
-    if not (folder / CONTENTS).is_file():
+    made_from = origin(data, options or {})
+    if (folder / CONTENTS).is_file():
+        _require_same(folder, made_from)
+    else:
         part = folder.with_name(f"{folder.name}.part")
+        if (part / JOURNAL).exists():
+            _require_same(part, made_from)
         with writing(part):
             part.mkdir(parents=True, exist_ok=True)
+            write_json(part / ORIGIN, made_from)
             records = _written_before(part, data)
             _append(part, data, records, workers, skip_broken)
-            (part / CONTENTS).write_text(json.dumps(_contents(records)))
+            contents = _contents(records)
+            write_json(part / CONTENTS, contents | {"sha256": _sha256(part)})
             part.replace(folder)
             (folder / JOURNAL).unlink()
-    return json.loads((folder / CONTENTS).read_text())
+    return _read_json(folder / CONTENTS)
+
+
+def _require_same(folder: Path, made_from: dict[str, Any]) -> None:
+    if not (folder / ORIGIN).is_file():
+        raise UserError(
+            f"{folder} does not say what it was made from (an earlier version packed it): choose "
+            "another folder or delete it"
+        )
+    if found := difference(_read_json(folder / ORIGIN), made_from):
+        raise UserError(f"{folder} was {found}: choose another folder or delete it")
+
+
+def _sha256(part: Path) -> str:
+    """Of images and masks, one after the other."""
+    digest = hashlib.sha256()
+    for path in (part / IMAGES, part / MASKS):
+        title, is_empty = f"Checking {path.name}", path.stat().st_size == 0
+        with open_with_progress(path, "rb", description=title, disable=is_empty) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not whole ({error}): delete {path.parent} and make it again"
+        ) from error
 
 
 def _written_before(part: Path, data: Dataset) -> list[dict]:

@@ -1,6 +1,7 @@
 """One evaluation job: samples, judged by a protocol -> the outcome for its result row."""
 
 import logging
+import math
 import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ from dbim_lightning.evaluation.samples.generate import Generation
 from dbim_lightning.evaluation.samples.given import GivenSamples
 from dbim_lightning.evaluation.samples.png import save_png
 from dbim_lightning.evaluation.samples.shards import SampleShards
+from dbim_lightning.files import printable
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import Sampler
 
@@ -80,7 +82,8 @@ class Evaluator:
                 f"the {protocol.split} split has {len(self.data)} image: give it two or more"
             )
         self.rank, self.world_size = rank_and_world_size()
-        origin = {**(origin or {}), "split": protocol.split}
+        options = dict(protocol.reference_options)
+        origin = {**(origin or {}), "split": protocol.split, "options": options}
         references = References(
             self._reference_data(), protocol.reference, folder / "references", origin, self.device
         )
@@ -197,7 +200,13 @@ class Evaluator:
                     f"{type(metric).__name__}.compute gave {', '.join(found)}, but its columns "
                     f"are {', '.join(metric.columns)}: give each number a column"
                 )
-            values |= {key: _number(value, metric) for key, value in found.items()}
+            for key, value in found.items():
+                values[key] = _number(value, metric)
+                if not math.isfinite(values[key]) and self.rank == 0:
+                    log.warning(
+                        f"{printable(title)}: {key} of {type(metric).__name__} is {values[key]}, "
+                        "which results.json has as null and tables as –"
+                    )
         return values
 
     @cached_property

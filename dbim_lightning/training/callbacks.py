@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import default_collate
 
+from dbim_lightning.commands import word
 from dbim_lightning.data import spread
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import Sampler, draw
@@ -97,7 +98,7 @@ class Checkpoints(Callback):
 
 def how_to_resume(step: int, checkpoint: Path) -> str:
     """What to tell whoever has to go on by hand."""
-    return f"Saved step {step}. Resume with: python train.py resume={checkpoint}"
+    return f"Saved step {step}. Resume with: python train.py {word('resume', checkpoint)}"
 
 
 class Progress(TQDMProgressBar):

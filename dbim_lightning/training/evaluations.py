@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
-from dbim_lightning.files import whole, write_whole
+from dbim_lightning.files import whole, write_json
 from dbim_lightning.samplers import Sampler
 
 BEST = "best.json"
@@ -128,8 +128,8 @@ class Evaluations(Callback):
             return
         self._improved, folder = False, self.folder / "checkpoints"
         if trainer.is_global_zero:
-            kept = {"best": self.best, "cost": self._smallest, "step": trainer.global_step}
-            write_whole(folder / BEST, json.dumps(kept))
+            kept = {"best": self.best, "cost": self._smallest}
+            write_json(folder / BEST, kept)
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.save_checkpoint(folder / "best.ckpt")
         elif trainer.is_global_zero:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError
 from dbim_lightning.weights.files import read_tensors
 
@@ -26,11 +27,11 @@ def require_own(folder: Path, resumed: Path | None, step: int) -> None:
     if holds_run and not is_own:
         raise UserError(
             f"{folder} holds a run already: choose another with hydra.run.dir=DIR, or go on "
-            f"with resume={last}"
+            f"with {word('resume', last)}"
         )
     if is_own and last.exists() and read_tensors(last)["global_step"] > step:
         raise UserError(
-            f"{folder} has later steps than {resumed}: go on with resume={last}, or branch off "
+            f"{folder} has later steps than {resumed}: go on with {word('resume', last)}, or branch off "
             "into another folder with hydra.run.dir=DIR"
         )
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from rich.progress import track
-from torch import Tensor
 
 from dbim_lightning.config import CONF, compose
 from dbim_lightning.errors import UserError, one_line_errors
@@ -21,7 +20,7 @@ from dbim_lightning.weights.files import (
     shapes,
     write_denoiser,
 )
-from dbim_lightning.weights.formats import convert, recognise
+from dbim_lightning.weights.formats import convert, recognise, unwrapped
 
 PUBLISHED_STATISTICS = {"sigma_data": 0.5, "sigma_data_end": 0.5, "cov_xy": 0.0}
 PUBLISHED_SCHEDULES = {"adm_e2h": "vp", "adm_diode": "vp", "adm_imagenet": "i2sb"}
@@ -56,8 +55,8 @@ def likely_preset(found: dict[str, tuple], config: dict[str, Any]) -> str:
 
 def import_weights(source: Path, config: dict[str, Any]) -> SavedDenoiser:
     """Reads published weights, or a file of this project, and checks that they fit the denoiser."""
-    content = {} if source.suffix == ".safetensors" else read_tensors(source)
-    if CONFIG_KEY in content or not content:
+    content = read_tensors(source)
+    if CONFIG_KEY in content:
         saved = read_denoiser(source)
         theirs, ours = (each["denoiser"]["schedule"] for each in (saved.config, config))
         if theirs != ours:
@@ -66,14 +65,20 @@ def import_weights(source: Path, config: dict[str, Any]) -> SavedDenoiser:
                 "--schedule that it was trained with"
             )
     else:
-        tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-        print(f"{source}: a state dict in the form of {recognise(tensors)}")
+        try:
+            place, tensors = unwrapped(content)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
+        what = f"its {place}" if place else "a state dict"
+        print(f"{source}: {what} in the form of {recognise(tensors)}")
         weights = {f"network.{key}": value for key, value in convert(tensors).items()}
         saved = SavedDenoiser(source, config, weights, 0)
-    found = shapes(saved.weights)
-    if different := differing(expected_shapes(config), found):
+    found, expected = shapes(saved.weights), expected_shapes(config)
+    if different := differing(expected, found):
+        others = [key.removeprefix("network.") for key in found if key not in expected]
+        instead = f"; it has {', '.join(others[:3])}" if others else ""
         preset = likely_preset(found, config)
-        raise UserError(f"{source} is of another network: {different}{preset}")
+        raise UserError(f"{source} is of another network: {different}{instead}{preset}")
     check_finite(saved)
     return saved
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dbim_lightning import commands
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import whole
@@ -31,13 +32,17 @@ class SavedDenoiser(NamedTuple):
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """The content of a file of torch.save, memory-mapped; unpickles nothing but plain data.
+    """The content of a file of torch.save, memory-mapped, or of safetensors, tensors and metadata.
+
+    Nothing is unpickled but plain data.
 
     Raises:
         UserError: no such file, not whole, or more in it than tensors and plain containers.
     """
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}: give the path of a checkpoint or weights file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     with path.open("rb") as file:
         start = file.read(2)
     is_zip = zipfile.is_zipfile(path)
@@ -66,19 +71,23 @@ def read_denoiser(path: Path, raw: bool = False) -> SavedDenoiser:
     Raises:
         UserError: no such file, not readable, one of another program, or without EMA weights.
     """
-    if path.suffix == ".safetensors" and path.is_file():
-        return _read_safetensors(path)
     content = read_tensors(path)
     if CONFIG_KEY not in content:
         raise UserError(
-            f"{path} does not say how to rebuild its network: it was not written by train.py; "
-            "published weights come in with python -m dbim_lightning.weights import"
+            f"{path} does not say how to rebuild its network, as files of train.py do: import it "
+            f"with python -m dbim_lightning.weights import {commands.path(path)} --network NAME "
+            "--schedule NAME -o FILE.safetensors"
         )
+    if path.suffix == ".safetensors":
+        config = upgraded(json.loads(content[CONFIG_KEY]))
+        weights = {f"network.{k}": v for k, v in content.items() if isinstance(v, Tensor)}
+        return SavedDenoiser(path, config, weights, int(content["step"]))
     has_ema = "current_model_state" in content
     if not (raw or has_ema):
         raise UserError(
             f"{path} has no EMA weights; to take the raw ones: python -m dbim_lightning.weights "
-            f"export {path} --raw -o FILE.safetensors, then weights=FILE.safetensors"
+            f"export {commands.path(path)} --raw -o FILE.safetensors, then "
+            "weights=FILE.safetensors"
         )
     state = content["current_model_state" if raw and has_ema else "state_dict"]
     weights = {
@@ -87,20 +96,13 @@ def read_denoiser(path: Path, raw: bool = False) -> SavedDenoiser:
     return SavedDenoiser(path, upgraded(content[CONFIG_KEY]), weights, content["global_step"])
 
 
-def _read_safetensors(path: Path) -> SavedDenoiser:
+def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if CONFIG_KEY not in metadata:
-                raise UserError(
-                    f"{path} does not say how to rebuild its network: import it with "
-                    "python -m dbim_lightning.weights import"
-                )
-            weights = {f"network.{key}": file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return {**(file.metadata() or {}), **tensors}
     except SafetensorError as error:
         raise UserError(f"{path} is not whole ({error}): copy or download it again") from error
-    config = upgraded(json.loads(metadata[CONFIG_KEY]))
-    return SavedDenoiser(path, config, weights, int(metadata["step"]))
 
 
 def write_denoiser(path: Path, saved: SavedDenoiser) -> None:

@@ -1,4 +1,6 @@
 import json
+import os
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dbim_lightning.data import PackedPairs, Pair
+from dbim_lightning.data.fingerprint import fingerprint
 from dbim_lightning.data.packed import CHUNK, pack
 from dbim_lightning.errors import UserError
 
@@ -158,3 +161,119 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path, damage):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 0}))
     with pytest.raises(UserError, match=r"images\.u8 has .* delete .* and make it again with"):
         PackedPairs("test", tmp_path)
+
+
+class Files(Pictures):
+    """Pairs that are read from files of their numbers."""
+
+    def __init__(self, folder, count=20, **options):
+        super().__init__(count, **options)
+        folder.mkdir(exist_ok=True)
+        self.files = [folder / f"{i:02}.png" for i in range(count)]
+        for path in self.files:
+            if not path.exists():
+                path.write_bytes(b"image")
+
+
+OPTIONS = {"_target_": "Files", "root": "a", "image_size": 6, "range": (0, 1)}
+
+
+def packed_files(tmp_path, options=OPTIONS, **changed):
+    return pack(Files(tmp_path / "files", **changed), tmp_path / "train", options=options)
+
+
+def test_the_same_again_is_there_already(tmp_path, capsys):
+    assert packed_files(tmp_path) == packed_files(tmp_path)
+    made_from = json.loads((tmp_path / "train/made_from.json").read_text())
+    assert made_from["options"] == OPTIONS | {"range": [0, 1]}
+    assert made_from["pairs"] == len(made_from["files"]) == 20
+    assert made_from["files"][str(tmp_path / "files/00.png")][0] == 5
+
+
+def test_other_options_are_refused_by_name_and_nothing_is_touched(tmp_path):
+    packed_files(tmp_path)
+    before = (tmp_path / "train/images.u8").read_bytes()
+    other = OPTIONS | {"image_size": 32, "fit": "squash"}
+    expected = r"train was made with image_size=6, now 32, fit=None, now squash: choose another"
+    with pytest.raises(UserError, match=expected):
+        packed_files(tmp_path, other, size=32)
+    assert (tmp_path / "train/images.u8").read_bytes() == before
+
+
+def test_files_that_differ_are_refused_by_name(tmp_path):
+    packed_files(tmp_path)
+    (tmp_path / "files/03.png").write_bytes(b"another")
+    with pytest.raises(UserError, match=r"was made before files were changed \(\S*03\.png\): "):
+        packed_files(tmp_path)
+    (tmp_path / "files/03.png").write_bytes(b"image")  # at another time
+    with pytest.raises(UserError, match=r"changed \(\S*03\.png\)"):
+        packed_files(tmp_path)
+    with pytest.raises(UserError, match=r"removed \(\S*18\.png, \S*19\.png\), changed"):
+        packed_files(tmp_path, count=18)
+    with pytest.raises(UserError, match=r"added \(\S*20\.png, \S*, \S*22\.png and 2 more\)"):
+        packed_files(tmp_path, count=25)
+
+
+def test_an_interrupted_packing_does_not_go_on_with_others(tmp_path):
+    with pytest.raises(UserError, match="not readable"):
+        packed_files(tmp_path, broken=[5])
+    mirrored = OPTIONS | {"source_side": "right"}
+    with pytest.raises(UserError, match=r"train\.part was made with source_side=None, now right"):
+        packed_files(tmp_path, mirrored)
+    (tmp_path / "files/19.png").unlink()
+    with pytest.raises(UserError, match=r"train\.part was made before files were changed"):
+        packed_files(tmp_path)
+
+
+def test_data_without_files_differ_by_their_number(tmp_path):
+    pack(Pictures(5), tmp_path / "train")
+    with pytest.raises(UserError, match=r"train was made of 5 pairs, now 6: choose another"):
+        pack(Pictures(6), tmp_path / "train")
+
+
+def test_what_an_earlier_version_packed_trains_and_is_not_taken_for_another(tmp_path):
+    data = Files(tmp_path / "files")
+    pack(data, tmp_path / "train")
+    contents = json.loads((tmp_path / "train/pairs.json").read_text())
+    del contents["sha256"]
+    (tmp_path / "train/pairs.json").write_text(json.dumps(contents))
+    (tmp_path / "train/made_from.json").unlink()
+    packed = PackedPairs("train", tmp_path)
+    assert_equal(packed, data)
+    before = fingerprint(packed)
+    os.utime(tmp_path / "train/images.u8")
+    assert fingerprint(PackedPairs("train", tmp_path)) != before
+    with pytest.raises(UserError, match=r"train does not say what it was made from"):
+        pack(data, tmp_path / "train")
+
+
+def test_the_fingerprint_of_packed_pairs_is_their_content(tmp_path):
+    packs = {"a": {}, "again": {}, "masked": {"masked": True}, "fewer": {"count": 19}}
+    found = {}
+    for name, options in packs.items():
+        pack(Pictures(**options), tmp_path / name / "train")
+        found[name] = fingerprint(PackedPairs("train", tmp_path / name))
+    assert found["a"] == found["again"]
+    assert len(set(found.values())) == 3
+    images = (tmp_path / "a/train/images.u8").read_bytes()
+    assert PackedPairs("train", tmp_path / "a").content_hash == sha256(images).hexdigest()
+
+
+def test_images_that_pillow_cannot_read_are_left_out_too(tmp_path):
+    class Own(Pictures):
+        def __getitem__(self, index: int) -> Pair:
+            if index == 2:
+                raise SyntaxError("broken PNG")
+            return super().__getitem__(index)
+
+    with pytest.raises(UserError, match="pair 2: broken PNG; or leave it out with --skip-broken"):
+        pack(Own(4), tmp_path / "train")
+    assert pack(Own(4), tmp_path / "train", skip_broken=True)["left_out"] == ["pair 2: broken PNG"]
+
+
+def test_half_a_table_of_contents_is_named(tmp_path):
+    pack(Pictures(), tmp_path / "train")
+    path = tmp_path / "train/pairs.json"
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(UserError, match=r"pairs\.json is not whole .*: delete .*train and make"):
+        PackedPairs("train", tmp_path)

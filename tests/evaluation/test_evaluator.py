@@ -229,6 +229,15 @@ def test_numbers_are_plain_and_each_has_its_column(tmp_path):
         run(judge, DBIM(2))
 
 
+def test_a_number_that_is_not_finite_is_named_once_where_it_is_found(tmp_path, caplog):
+    measured = {"numbers": Numbers({"mse": 0.5, "psnr": torch.inf})}
+    row = run(evaluator(tmp_path, measured=measured, baselines=False), DBIM(2))
+    assert row["metrics"] == {"mse": 0.5, "psnr": torch.inf}
+    assert [record.getMessage() for record in caplog.records] == [
+        "Sampling at NFE 2: psnr of Numbers is inf, which results.json has as null and tables as –"
+    ]
+
+
 def test_a_metric_that_is_switched_off_is_left_out(tmp_path):
     measured = {"diversity": Diversity(Averages(), noises=0), "paired": PairedMetrics()}
     row = run(evaluator(tmp_path, measured=measured), DBIM(2))

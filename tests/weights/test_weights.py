@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -237,3 +238,71 @@ def test_command_imports_and_refuses_in_one_line(tmp_path):
         assert failed.returncode == 1
         assert failed.stderr.startswith("error: ")
         assert failed.stderr.count("\n") == 1
+
+
+def prefixed(weights, prefix):
+    return {f"{prefix}{key}": value for key, value in weights.items()}
+
+
+def with_adam(weights):
+    moments = {i: {"exp_avg": value} for i, value in enumerate(weights.values())}
+    return {"state": moments, "param_groups": [{"lr": 1e-4}]}
+
+
+def zeros(weights):
+    return {key: torch.zeros_like(value) for key, value in weights.items()}
+
+
+WRAPPED = {
+    "state_dict": lambda w: {"state_dict": w, "epoch": 3, "betas": torch.ones(9)},
+    "model": lambda w: {"model": w, "optimizer": with_adam(w), "step": torch.tensor(5)},
+    "ema": lambda w: {"model": zeros(w), "ema": w, "optimizer": with_adam(w)},
+    "params_ema": lambda w: {"params": zeros(w), "params_ema": w},
+    "state.model_state_dict": lambda w: {"state": {"model_state_dict": w, "loss": 0.1}},
+    "module.": lambda w: {**prefixed(w, "module."), "n_averaged": torch.tensor(7)},
+    "_orig_mod.": lambda w: prefixed(w, "_orig_mod."),
+    "model.network.": lambda w: {"state_dict": prefixed(w, "model.network.")},
+    "module._orig_mod.": lambda w: {"ema": prefixed(w, "module._orig_mod.")},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_state_dicts_of_other_programs_are_unwrapped(unet, tmp_path, capsys, kind):
+    spec, weights = unet
+    torch.save(WRAPPED[kind](as_ddbm(weights)), tmp_path / "a.pt")
+    saved = import_weights(tmp_path / "a.pt", config_of(spec))
+    assert saved.weights.keys() == prefixed(weights, "network.").keys()
+    assert all(torch.equal(saved.weights[f"network.{k}"], v) for k, v in weights.items())
+    told = f"its {kind} in the form of DDBM"
+    assert (told in capsys.readouterr().out) == (not kind.endswith("."))
+
+
+def test_a_bare_safetensors_file_is_a_state_dict(unet, tmp_path):
+    spec, weights = unet
+    save_file(as_ddbm(prefixed(weights, "module.")), tmp_path / "a.safetensors")
+    saved = import_weights(tmp_path / "a.safetensors", config_of(spec))
+    assert all(torch.equal(saved.weights[f"network.{k}"], v) for k, v in weights.items())
+
+
+def test_what_is_no_single_state_dict_is_named(unet, tmp_path):
+    spec, weights = unet
+    path, config = tmp_path / "a.pt", config_of(spec)
+    for content, message in (
+        ({"model": weights, "net": weights}, r"a\.pt: several state dicts in it, model, net: save"),
+        ({"ema": weights, "net_ema": weights, "net": weights}, r"in it, ema, net_ema: save"),
+        ({"epoch": 3, "args": {"lr": 0.1}}, r"a\.pt: no state dict in it, but epoch \(int\), args"),
+        ({}, "no state dict in it, but nothing"),
+        (prefixed(weights, "unet."), r"another network: .*; it has unet\.\S+, unet\.\S+, unet\.\S"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match=message):
+            import_weights(path, config)
+
+
+def test_commands_in_errors_can_be_pasted(unet, tmp_path):
+    path = tmp_path / "it's mine.safetensors"
+    save_file(unet[1], path)
+    with pytest.raises(UserError) as caught:
+        read_denoiser(path)
+    words = shlex.split(str(caught.value).partition("import it with ")[2])
+    assert words[:5] == ["python", "-m", "dbim_lightning.weights", "import", str(path)]

@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from dbim_lightning.commands import word
 from dbim_lightning.data.prepare import diode, edges2handbags, imagenet
 from dbim_lightning.data.prepare.download import fits
 from dbim_lightning.data.prepare.recipe import make
@@ -130,7 +131,7 @@ def report(
 
 def root_choice(folder: Path, usual: Path) -> str:
     """The key that tells train.py where the data are, unless it looks there anyhow."""
-    return "" if folder == usual else f" dataset.root={folder}"
+    return "" if folder == usual else f" {word('dataset.root', folder)}"
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ LISTS = {"train": "train_outdoor.csv", "test": "val_outdoor.csv"}
 NEEDED = re.compile(
     r"(?:^|/)(train|val)(?:_normals)?/(outdoor/(?:[^/]+/)*[^./][^/]*(?:\.png|_normal\.npy))$"
 )
+ENDS = (".png", "_normal.npy")
 LIST = re.compile(r"(?:^|/)((?:train|val)_outdoor\.csv)$")
 
 
@@ -36,6 +37,9 @@ class NormalPairs(Dataset):
 
     Raises:
         UserError: No views; on access, a photo or normals that are missing or broken.
+
+    Attributes:
+        files: That the views are read from, and the list.
     """
 
     def __init__(self, unpacked: Path, split: str, image_size: int):
@@ -53,14 +57,17 @@ class NormalPairs(Dataset):
                 f"no outdoor views with normals in {self.folder}: delete {unpacked} and give "
                 f"archives that have them ({', '.join(MD5)})"
             )
+        paths = [self.folder / f"{view}{end}" for view in self.views for end in ENDS]
+        self.files = [path for path in (table, *paths) if path.is_file()]
 
     def __len__(self) -> int:
         return len(self.views)
 
     def __getitem__(self, index: int) -> Pair:
         view = self.views[index]
-        photo = fit(read_image(self.folder / f"{view}.png"), self.image_size, "squash")
-        normals = read_normals(self.folder / f"{view}_normal.npy")
+        image, normals = (self.folder / f"{view}{end}" for end in ENDS)
+        photo = fit(read_image(image), self.image_size, "squash")
+        normals = read_normals(normals)
         colours = Image.fromarray(normals_to_colours(normals, self.image_size))
         name = view.rpartition("/")[2]
         return Pair(x_0=to_tensor(photo), x_T=to_tensor(colours), index=index, name=name)

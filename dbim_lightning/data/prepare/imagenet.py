@@ -10,9 +10,9 @@ from scipy.io import loadmat
 
 from dbim_lightning.data.images import image_files
 from dbim_lightning.data.prepare.download import check_md5
-from dbim_lightning.data.prepare.unpack import is_unpacked, unfinished, unpack
+from dbim_lightning.data.prepare.unpack import is_unpacked, require_same, unfinished, unpack
 from dbim_lightning.errors import UserError
-from dbim_lightning.files import write_whole
+from dbim_lightning.files import write_json
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 MD5 = {
@@ -43,9 +43,13 @@ def make(folder: Path, given: Mapping[str, Path]) -> dict[str, int]:
         UserError: No archives, wrong or damaged ones, or a split without images.
     """
     whole = folder / "prepared.json"
-    if not whole.is_file():
+    for name, archive in given.items():
+        require_same(archive, _folder_of(name, folder))
+    is_new = any(not is_unpacked(name, _folder_of(name, folder)) for name in given)
+    if is_new or not whole.is_file():
         if not given:
             raise UserError(f"ImageNet needs a login: {WHERE}")
+        whole.unlink(missing_ok=True)
         _unpack_all(given, folder)
         if rest := unfinished(folder):
             raise UserError(
@@ -55,14 +59,19 @@ def make(folder: Path, given: Mapping[str, Path]) -> dict[str, int]:
         if not all(counts.values()):
             missing = " and ".join(split for split, count in counts.items() if not count)
             raise UserError(f"no {missing} images in {folder} yet: {WHERE}")
-        write_whole(whole, json.dumps(counts))
+        write_json(whole, counts)
     return json.loads(whole.read_text())
 
 
+def _folder_of(archive: str, folder: Path) -> Path:
+    """Where an archive of this name is unpacked."""
+    return folder / "devkit" if archive == DEVKIT else folder
+
+
 def _unpack_all(files: Mapping[str, Path], folder: Path) -> None:
-    devkit = folder / "devkit"
+    devkit = _folder_of(DEVKIT, folder)
     for name, md5 in MD5.items():
-        if name in files and not is_unpacked(name, devkit if name == DEVKIT else folder):
+        if name in files and not is_unpacked(name, _folder_of(name, folder)):
             check_md5(files[name], md5)
     if DEVKIT in files:
         unpack(files[DEVKIT], devkit, _place_label_file)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile
+from shutil import copy2
 
 from torch.utils.data import Dataset
 
 from dbim_lightning.data.packed import PackedPairs, pack
 from dbim_lightning.data.prepare.download import Archive, fetch
-from dbim_lightning.data.prepare.unpack import is_unpacked, unpack
+from dbim_lightning.data.prepare.unpack import is_unpacked, require_same, unpack
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import writing
 
@@ -56,11 +56,15 @@ def make(
         UserError: From downloading, unpacking or packing.
     """
     packed, unpacked = folder / f"{image_size}px", folder / "unpacked"
+    for archive in recipe.archives:
+        if archive.name in given:
+            require_same(given[archive.name], unpacked)
     missing = [split for split in SPLITS.values() if not (packed / split).is_dir()]
     if missing:
         _bring(recipe, folder / "archives", unpacked, urls, given)
     for split in missing:
-        pack(recipe.pairs(unpacked, split, image_size), packed / split, workers, skip_broken)
+        pairs, made_with = recipe.pairs(unpacked, split, image_size), {"image_size": image_size}
+        pack(pairs, packed / split, workers, skip_broken, made_with)
     return {split: PackedPairs(split, packed) for split in SPLITS.values()}
 
 
@@ -80,4 +84,4 @@ def _bring(
     for name in recipe.lists:
         if name in given and given[name].resolve() != (unpacked / name).resolve():
             with writing(unpacked / name):
-                copyfile(given[name], unpacked / name)
+                copy2(given[name], unpacked / name)  # with its time, by which packing knows it

@@ -49,7 +49,7 @@ def unpack(archive: Path, folder: Path, place: Callable[[str], str | None]) -> N
     with writing(folder), _one_line_read_errors(archive):
         folder.mkdir(parents=True, exist_ok=True)
         begun = folder / f".{archive.name}{BEGUN}"
-        begun.touch()
+        begun.write_text(str(archive.stat().st_size))
         for member in _members(archive):
             _require_harmless(member, archive)
             target = place(member.name)
@@ -61,6 +61,21 @@ def unpack(archive: Path, folder: Path, place: Callable[[str], str | None]) -> N
 def is_unpacked(name: str, folder: Path) -> bool:
     """Whether all of the archive of this name has been written below `folder`."""
     return _marker(name, folder).exists()
+
+
+def require_same(archive: Path, folder: Path) -> None:
+    """
+    Raises:
+        UserError: All of an archive of this name, but of another size, has been written below
+            `folder`.
+    """
+    marker, size = _marker(archive.name, folder), archive.stat().st_size
+    before = marker.read_text() if marker.exists() else ""
+    if before and int(before) != size:  # earlier versions wrote no size
+        raise UserError(
+            f"{folder} holds the files of another {archive.name}, of {int(before):,} bytes and "
+            f"not the {size:,} of {archive}: delete that folder or choose another --root"
+        )
 
 
 def unfinished(folder: Path) -> list[str]:

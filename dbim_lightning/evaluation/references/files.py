@@ -79,8 +79,8 @@ def cached_reference(
     """What `make` returns, kept in a file of the folder whose name is a hash of the key.
 
     Args:
-        key: all that the statistics depend on, texts and numbers: a fingerprint of the `dataset`,
-            `split`, `size`, `network`, `num_images`, and versions of libraries where they matter.
+        key: all that the statistics depend on, texts and numbers: a fingerprint of the
+            `images`, their `origin`, `size`, `network`, `num_images`.
 
     Raises:
         UserError: if the file of this key is broken.

@@ -1,9 +1,9 @@
 """What a protocol compares samples with."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dbim_lightning.data import spread
+from dbim_lightning.data.fingerprint import fingerprint
 from dbim_lightning.evaluation.features.network import FeatureNetwork
 from dbim_lightning.evaluation.references.files import cached_reference, read_reference
 from dbim_lightning.evaluation.references.statistics import Reference, make_reference
@@ -59,7 +59,8 @@ class References:
         if takes_file:
             return read_reference(self.file, network, size, self.device)
         key = {
-            "dataset": self._fingerprint(),
+            "origin": json.dumps(self.origin, sort_keys=True),
+            "images": self._fingerprint,
             "size": size,
             "num_images": len(self.data),
             "network": network.name,
@@ -75,10 +76,6 @@ class References:
         for batch in track(DataLoader(self.data, 64), title):
             yield to_uint8(batch["x_0"])
 
+    @cached_property
     def _fingerprint(self) -> str:
-        """Changes with the origin of the data, their number, and with 16 of the images."""
-        digest = hashlib.sha256(json.dumps(self.origin, sort_keys=True).encode())
-        some = spread(self.data, min(16, len(self.data)))
-        for i in range(len(some)):
-            digest.update(to_uint8(some[i]["x_0"]).numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.data)

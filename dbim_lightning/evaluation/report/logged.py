@@ -24,8 +24,9 @@ def log_job(folder: Path) -> None:
     row = read_row(folder / FILE)
     numbers = {f"eval/{key}": value for key, value in row["metrics"].items()}
     costs = {f"cost/{key}": value for key, value in row["cost"].items()}
+    known = {key: value for key, value in {**numbers, **costs}.items() if value is not None}
     asked = {key: row[key] for key in ASKED}
-    _log(folder, [row], {**numbers, **costs, "images": _image(folder / SHEET)}, asked)
+    _log(folder, [row], {**known, "images": _image(folder / SHEET)}, asked)
 
 
 def log_sweep(folder: Path) -> None:

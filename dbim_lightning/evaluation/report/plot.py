@@ -18,6 +18,7 @@ from dbim_lightning.evaluation.report.rows import (
     label_parts,
     over_seeds,
     shown,
+    text,
     varying,
 )
 from dbim_lightning.evaluation.report.table import header
@@ -50,7 +51,7 @@ def plot(jobs: list[Job], axis: Axis = NFE) -> Figure:
         UserError: if no job has a metric.
     """
     jobs = [job for job in over_seeds(shown(jobs)) if axis.of(job) is not None]
-    columns = {key: column for key, column in columns_of(jobs).items() if column.plotted}
+    columns = plotted_columns(jobs)
     if not columns:
         raise UserError("no result row holds a metric to plot: evaluate with metrics")
     figure = Figure(figsize=(2.4 * max(len(columns), 2), 2.5), dpi=200, layout="constrained")
@@ -76,11 +77,20 @@ def plot(jobs: list[Job], axis: Axis = NFE) -> Figure:
     return figure
 
 
+def plotted_columns(jobs: list[Job]) -> dict[str, Column]:
+    """Of all numbers that some job has and that are for plots."""
+    return {
+        key: column
+        for key, column in columns_of(jobs).items()
+        if column.plotted and any(key in job.numbers for job in jobs)
+    }
+
+
 def _draw_lines(axes: Axes, jobs: list[Job], axis: Axis, key: str, column: Column) -> None:
     keys = varying(jobs)
     lines: dict[str, list[Job]] = {}
     for job in jobs:
-        title = ", ".join(label_parts(job, keys)) or str(job.settings["sampler"])
+        title = ", ".join(label_parts(job, keys)) or text(job.settings["sampler"])
         lines.setdefault(title, []).append(job)
     for i, (title, line) in enumerate(lines.items()):
         points = [job for job in line if key in job.numbers]

@@ -5,7 +5,7 @@ A row, as results.json holds it:
     protocol, sampler, nfe, seed, num_images, origin: what was asked. `sampler` is the class with
         all its settings, or the path of given samples; `origin` says which bridge, data, precision
         and libraries. Two jobs are the same if all of these are.
-    metrics: number by key. columns: how each is shown.
+    metrics: number by key, null where it is not finite. columns: how each is shown.
     cost: nfe_counted, seconds, seconds_per_image (of sampling), peak_memory_gb (of the accelerator,
         or of the process since it began, so that in a sweep it never falls).
     baselines: metrics of bare sources and of training targets.
@@ -22,6 +22,7 @@ from typing import Any
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.metrics.metric import Column
+from dbim_lightning.files import finite, printable
 
 Row = dict[str, Any]
 FORMAT = 2
@@ -38,7 +39,8 @@ class Job:
     settings: what was asked, NFE apart, by dotted key: "sampler", "sampler.eta", "protocol.split".
     nfe: that was asked for.
     calls: of the network, as counted.
-    numbers: metrics and seconds per image, by key; columns: how they are shown.
+    numbers: metrics and seconds per image, by key, those that are finite; columns: how all are
+        shown.
     spread: standard deviations of numbers, where this stands for several seeds.
     """
 
@@ -53,12 +55,17 @@ class Job:
 
 
 def plain(value: Any) -> Any:
-    """In JSON's types; a whole number is one, so that eta=0 and eta=0.0 are the same."""
+    """In JSON's types; a whole number is one, so that eta=0 and eta=0.0 are the same.
+
+    JSON has no infinities and NaN, which become text.
+    """
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value if math.isfinite(value) else str(value)
+    return value
 
 
 def job_of(row: Row) -> Job:
@@ -69,9 +76,14 @@ def job_of(row: Row) -> Job:
     if "seconds_per_image" in row["cost"]:
         numbers["seconds_per_image"] = row["cost"]["seconds_per_image"]
         columns["seconds_per_image"] = SECONDS
-    calls = row["cost"].get("nfe_counted", row["nfe"])
+    calls = row["cost"].get("nfe_counted") or row["nfe"]
+    baselines = {title: _known(numbers) for title, numbers in row["baselines"].items()}
     identity = json.dumps(plain(asked), sort_keys=True)
-    return Job(identity, settings, row["nfe"], calls, numbers, columns, row["baselines"])
+    return Job(identity, settings, row["nfe"], calls, _known(numbers), columns, baselines)
+
+
+def _known(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    return {key: value for key, value in finite(numbers).items() if value is not None}
 
 
 def flat_row(row: Row) -> Row:
@@ -100,13 +112,13 @@ def _settings(asked: Row) -> Iterator[tuple[str, Any]]:
 
 
 def read_row(path: Path) -> Row:
-    """A results.json.
+    """A results.json, where NaN and infinities of earlier versions are None.
 
     Raises:
         UserError: one that is not JSON, or of an earlier version.
     """
     try:
-        row = json.loads(path.read_text(encoding="utf-8"))
+        row = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error}): evaluate this job again") from error
     if not isinstance(row, dict) or row.get("format") != FORMAT:
@@ -226,17 +238,18 @@ def _averaged(jobs: list[Job]) -> Job:
         for key in jobs[0].numbers
         if all(key in job.numbers for job in jobs)
     }
-    spread = {
-        key: stdev(found) if all(map(math.isfinite, found)) else math.nan
-        for key, found in values.items()
+    columns = {
+        key: column
+        for key, column in jobs[0].columns.items()
+        if all(key in job.columns for job in jobs)
     }
     seeds = ", ".join(text(job.settings["seed"]) for job in jobs)
     return replace(
         jobs[0],
         settings=jobs[0].settings | {"seed": seeds},
         numbers={key: fmean(found) for key, found in values.items()},
-        columns={key: jobs[0].columns[key] for key in values},
-        spread=spread,
+        columns=columns,
+        spread={key: stdev(found) for key, found in values.items()},
     )
 
 
@@ -291,10 +304,10 @@ def label_parts(job: Job, keys: list[str]) -> list[str]:
 
 
 def text(value: Any) -> str:
-    """A setting as the table shows it."""
+    """A setting as tables and plots show it."""
     if value is None:
         return "–"
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else printable(str(value))
 
 
 def cells(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from dbim_lightning.evaluation.report.plot import NFE, SECONDS_PER_IMAGE, plot
-from dbim_lightning.evaluation.report.rows import FILE, columns_of, find_jobs, flat_row, read_row
+from dbim_lightning.evaluation.report.plot import NFE, SECONDS_PER_IMAGE, plot, plotted_columns
+from dbim_lightning.evaluation.report.rows import FILE, find_jobs, flat_row, over_seeds, read_row
 from dbim_lightning.evaluation.report.table import table
 from dbim_lightning.files import write_whole
 
@@ -28,9 +28,8 @@ def summarise(folder: str | Path) -> Path:
     jobs = list(found.values())
     write_whole(folder / "summary.csv", _csv([read_row(path / FILE) for path in found]))
     write_whole(folder / "summary.md", table(jobs))
-    plotted = any(column.plotted for column in columns_of(jobs).values())
     for name, axis in PLOTS.items():
-        if plotted and any(axis.of(job) is not None for job in jobs):
+        if plotted_columns([job for job in over_seeds(jobs) if axis.of(job) is not None]):
             write_whole(folder / name, _png(plot(jobs, axis)))
     return folder / "summary.md"
 

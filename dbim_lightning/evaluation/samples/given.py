@@ -1,5 +1,6 @@
 """Samples that another program made, from their files."""
 
+import logging
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,10 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from dbim_lightning.data import spread
 from dbim_lightning.data.images import read_image
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.images import Images, images_of, own_blocks
 from dbim_lightning.evaluation.samples.matching import matched
+from dbim_lightning.files import printable
+from dbim_lightning.pictures import to_uint8
+
+log = logging.getLogger(__name__)
+CHECKED = 64  # images, by which the pairing is checked
 
 
 class GivenSamples:
@@ -21,15 +28,17 @@ class GivenSamples:
 
     Args:
         path: A folder of images, in sub-folders or not, each named as its pair, or as the last part
-            of its pair's name where that is unique; if no name fits and all are whole numbers, by
-            index in the data set. Or an .npz file with arr_0, (N, H, W, 3) uint8 in the order of
-            `data`, of which all is held in memory.
+            of its pair's name where that is unique; else by number (`matched`). Or an .npz file
+            with arr_0, (N, H, W, 3) uint8 in the order of `data`, of which all is held in memory.
         data: the pairs that the samples belong to, all of them.
         rank, world_size: which of how many processes this is.
 
     Raises:
         UserError: samples without pair, pairs without sample, or a file that is not what it should
-            be; for a folder's images that cannot be read or have a wrong size, once iterating.
+            be; for a folder's images that cannot be read or have a wrong size, at the latest once
+            iterating.
+
+    The first process warns where samples are no nearer to their own targets than to others.
     """
 
     def __init__(self, path: str | Path, data: Dataset, rank: int = 0, world_size: int = 1):
@@ -39,6 +48,22 @@ class GivenSamples:
         self.data = data
         self.blocks = own_blocks(len(data), rank, world_size)
         self._given = matched(path, data) if path.is_dir() else _array(path, data)
+        if rank == 0:
+            self._check_pairing(path)
+
+    def _check_pairing(self, path: Path) -> None:
+        some = spread(range(len(self.data)), min(CHECKED, len(self.data)))
+        targets = torch.stack([to_uint8(self.data[i]["x_0"]) for i in some]).float() / 127.5
+        height, width = targets.shape[2:]
+        samples = [_pixels(self._given[i], height, width) for i in some]
+        samples = torch.stack(samples).float() / 127.5
+        own, others = ((samples - t).square().mean().item() for t in (targets, targets.roll(1, 0)))
+        if own >= others:
+            log.warning(
+                f"the samples in {printable(str(path))} are no nearer to their own targets (MSE "
+                f"{own:.4f}) than to those of other pairs ({others:.4f}): check their order, or "
+                "name each file as its pair"
+            )
 
     def __iter__(self) -> Iterator[Images]:
         for block in self.blocks:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dbim_lightning.data.pair import Pair
-from dbim_lightning.files import write_whole
+from dbim_lightning.files import write_json, write_whole
 from dbim_lightning.pictures import to_uint8
 
 FORMAT = 1
@@ -52,8 +52,8 @@ class SampleShards:
         config = {"format": FORMAT, **config}
         self.hash = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
         self.folder = Path(folder) / self.hash[:16]
-        manifest = json.dumps({"hash": self.hash, "config": config}, indent=1)
-        write_whole(self.folder / "manifest.json", manifest)
+        manifest = {"hash": self.hash, "config": config}
+        write_json(self.folder / "manifest.json", manifest, indent=1)
 
     def read(self, block: range, pairs: Pair) -> Shard | None:
         """The shard of these positions, or None. One that is broken is deleted, and told of.

@@ -172,3 +172,13 @@ def test_a_command_that_is_killed_goes_on(server, tmp_path):
         [*words, "--archive", "no.tar"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (bad.returncode, bad.stderr) == (1, "error: --archive no.tar: no such file\n")
+
+
+def test_another_archive_of_the_same_name_is_refused(run, server, tmp_path):
+    run("edges2handbags")
+    file = tmp_path / NAME
+    file.write_bytes(server.files[NAME])
+    assert "train: 12 images" in run("edges2handbags", "--archive", file, url=None)
+    file.write_bytes(tar_bytes(strips(5)))
+    with pytest.raises(UserError, match=rf"unpacked holds the files of another {NAME}, of"):
+        run("edges2handbags", "--archive", file, url=None)

@@ -152,3 +152,18 @@ def test_two_archives_of_one_name(run, archives, tmp_path):
     other = archives[0].rename(tmp_path / "other" / archives[1].name)
     with pytest.raises(UserError, match="two files have one name"):
         run(archives[1], other)
+
+
+def test_another_archive_of_the_same_name_is_refused_when_all_is_there(run, archives):
+    run(*archives)
+    archives[2].write_bytes(archives[2].read_bytes() + b"more")
+    with pytest.raises(UserError, match=r"holds the files of another ILSVRC2012_img_val\.tar"):
+        run(*archives)
+
+
+def test_a_new_archive_is_added_when_all_is_there(run, archives, tmp_path):
+    run(*archives)
+    file = tmp_path / "more.tar"
+    file.write_bytes(tar_bytes({f"train/{CLASSES[0]}/{CLASSES[0]}_9.JPEG": b"9"}, ""))
+    assert "train: 13 images" in run(file)
+    assert "train: 13 images" in run()

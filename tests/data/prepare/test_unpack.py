@@ -9,7 +9,7 @@ import pytest
 from archive_server import snapshot, special, tar_bytes, zip_bytes
 
 from dbim_lightning.data.prepare import unpack as module
-from dbim_lightning.data.prepare.unpack import is_unpacked, unfinished, unpack
+from dbim_lightning.data.prepare.unpack import is_unpacked, require_same, unfinished, unpack
 from dbim_lightning.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -167,3 +167,23 @@ def test_a_full_disk(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot write .*No space left.*run the command again"):
         unpack(archive, tmp_path / "out", everything)
     assert content(tmp_path / "out") == {}
+
+
+def test_another_archive_of_the_same_name_is_not_mixed_with_it(tmp_path):
+    archive, folder = write(tmp_path / "x.tar", WHOLE["x.tar"]), tmp_path / "out"
+    unpack(archive, folder, everything)
+    require_same(archive, folder)
+    write(archive, tar_bytes({"b": b"1"}, ""))
+    with pytest.raises(UserError, match=r"out holds the files of another x\.tar, of [\d,]+ bytes"):
+        require_same(archive, folder)
+    (folder / ".x.tar.unpacked").write_text("")  # as earlier versions did
+    require_same(archive, folder)
+
+
+def test_a_whole_archive_goes_on_where_a_damaged_one_stopped(tmp_path):
+    archive, folder = write(tmp_path / "x.tar", WHOLE["x.tar"][:5000]), tmp_path / "out"
+    with pytest.raises(UserError, match="damaged"):
+        unpack(archive, folder, everything)
+    unpack(write(archive, WHOLE["x.tar"]), folder, everything)
+    require_same(archive, folder)
+    assert content(folder) == FILES

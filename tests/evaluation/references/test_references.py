@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from picture_files import picture, save
+from torch.utils.data import Dataset
 
+from dbim_lightning.data import spread
+from dbim_lightning.data.images import read_image, to_tensor
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
 from dbim_lightning.evaluation.features import FeatureNetwork
@@ -92,3 +96,45 @@ def test_other_images_become_the_reference_where_the_protocol_says_so(tmp_path):
 def test_a_protocol_for_other_data_says_so(tmp_path):
     with pytest.raises(UserError, match="metrics=toy is for data with the options names"):
         evaluator(tmp_path, {"test": PAIRS}.__getitem__, reference_options={"names": None})
+
+
+class Folder(Dataset):
+    """Pairs of equal images from files, which it states or not."""
+
+    def __init__(self, folder, states_files):
+        self.paths = sorted(folder.glob("*.png"))
+        if states_files:
+            self.files = self.paths
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        image = to_tensor(read_image(self.paths[index]))
+        return {"x_0": image, "x_T": image, "index": index, "name": self.paths[index].stem}
+
+
+@pytest.mark.parametrize("states_files", [False, True])
+def test_targets_that_were_replaced_are_judged_as_in_a_fresh_folder(tmp_path, states_files):
+    images, kept, fresh = tmp_path / "images", tmp_path / "kept", tmp_path / "fresh"
+    for i in range(40):
+        save(images / f"{i:02}.png", picture(16, 16, 3, seed=i) // 2)
+
+    def numbers(folder):
+        judge = evaluator(folder, lambda split: Folder(images, states_files))
+        samples = [{**pair, "x_T": pair["x_0"].roll(4, 2)} for pair in Folder(images, False)]
+        return judge.judge(judge._blocks(samples, "x_T"), "")
+
+    before = numbers(kept)
+    checked = spread(range(40), 16).indices  # all that earlier versions looked at
+    for i in [i for i in range(40) if i not in checked]:
+        save(images / f"{i:02}.png", picture(16, 16, 3, seed=100 + i) // 2 + 127)
+    assert numbers(kept) == numbers(fresh) != before
+    assert numbers(kept) == numbers(fresh)
+    assert len(list((kept / "references").glob("*.npz"))) == 2
+
+
+def test_the_options_of_the_reference_keep_it_apart(tmp_path):
+    for names in (None, "a.txt", None):
+        evaluator(tmp_path, lambda split, names="": PAIRS, reference_options={"names": names})
+    assert len(list((tmp_path / "references").glob("*.npz"))) == 2

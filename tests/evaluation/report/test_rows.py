@@ -1,6 +1,8 @@
 """Rows of jobs: what tells them apart, and nothing is told from the letters of a key."""
 
+import csv
 import json
+import math
 import os
 
 import pytest
@@ -8,15 +10,19 @@ from result_rows import COLUMNS, cells, jobs_of, result, write
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.metrics import Column
+from dbim_lightning.evaluation.report.plot import plot
 from dbim_lightning.evaluation.report.rows import (
     ASKED,
     find_jobs,
     job_of,
     labels,
     over_seeds,
+    plain,
+    read_row,
     same_job,
     varying,
 )
+from dbim_lightning.evaluation.report.summary import summarise
 from dbim_lightning.evaluation.report.table import table
 
 OTHER = "others.Other"
@@ -182,3 +188,57 @@ def test_bad_folders_and_files_of_earlier_versions_are_named(tmp_path):
         path.write_text(content)
         with pytest.raises(UserError, match=message):
             find_jobs(tmp_path)
+
+
+@pytest.mark.parametrize("unknown", [math.inf, math.nan, None])
+def test_what_is_not_finite_is_unknown_everywhere(tmp_path, unknown):
+    rows = [result(5, 0.0), result(10, 0.0, metrics={"mse": unknown, "psnr": unknown})]
+    for row in rows:
+        row["baselines"] = {"source": {"mse": unknown, "ssim": 0.5}}
+    rows[0]["cost"]["seconds_per_image"] = unknown
+    folder = write(tmp_path, rows)  # with NaN and Infinity, as earlier versions did
+    assert read_row(folder / "sweep/1/results.json")["metrics"]["mse"] is None
+    header, _, *body = cells(summarise(folder).read_text(encoding="utf-8"))
+    mse, psnr, seconds = map(header.index, ("MSE ↓", "PSNR, dB ↑", "s / image ↓"))
+    assert [line[mse] for line in body] == ["0.0550", "–", "–"]
+    assert [line[psnr] for line in body] == ["14.25", "–", "–"]
+    assert [line[seconds] for line in body] == ["–", "0.5000", "–"]
+    assert {path.name for path in folder.glob("*.png")} == {"summary.png", "summary_cost.png"}
+    first, second = csv.DictReader((folder / "summary.csv").open(encoding="utf-8"))
+    assert (first["metrics.mse"], second["metrics.mse"]) == ("0.055", "")
+    assert table(jobs_of(rows)) == (folder / "summary.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", ["mse", "seconds_per_image"])
+def test_a_number_that_no_job_has_is_a_column_without_a_plot(tmp_path, key):
+    rows = [result(nfe, 0.0, columns={"mse": COLUMNS["mse"]}, baselines={}) for nfe in (5, 10)]
+    for row in rows:
+        row["metrics"] = {"mse": 0.1}
+        row["metrics" if key == "mse" else "cost"][key] = math.nan
+    folder = write(tmp_path, rows)
+    summarise(folder)
+    plots = [] if key == "mse" else ["summary.png"]
+    assert [path.name for path in folder.glob("*.png")] == plots
+
+
+def test_settings_that_json_does_not_have_are_text_and_found_again(tmp_path):
+    row = result(5, 0.0, limit=math.inf)
+    what = plain(asked(row))
+    assert what["sampler"]["limit"] == "inf"
+    folder = write(tmp_path, [row | what])
+    (folder / "multirun.yaml").touch()
+    os.utime(folder / "multirun.yaml", (0, 0))
+    assert same_job(folder, what) == folder / "sweep" / "0"
+
+
+def test_a_path_that_is_no_unicode_is_shown_by_escapes(tmp_path):
+    rows = [
+        result(5, 0.0, dataset={"root": "a\udcff"}, seed=1),
+        result(5, 0.0, dataset={"root": 2}),
+    ]
+    folder = write(tmp_path, rows)
+    assert "a\\udcff" in summarise(folder).read_text(encoding="utf-8")
+    assert "a\\udcff" in (folder / "summary.csv").read_text(encoding="utf-8")
+    assert sorted(path.name for path in folder.glob("*.png")) == ["summary.png", "summary_cost.png"]
+    given = result(5, None) | {"sampler": "/s\udcff"}
+    assert "/s\\udcff" in plot(jobs_of([given])).legends[0].get_texts()[0].get_text()

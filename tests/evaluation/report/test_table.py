@@ -148,10 +148,11 @@ def test_jobs_that_differ_by_seed_alone_are_one_row_with_its_deviation():
     assert cells(table_of(rows))[2][1] == "20.00 ± 14.14"
 
 
-def test_seeds_that_lack_a_metric_or_are_infinite_do_not_pretend():
+def test_seeds_of_which_one_lacks_a_metric_or_is_infinite_do_not_pretend():
     columns = COLUMNS | {"diversity": Column("diversity", 2, "↑")}
-    rows = [result(2, 0.0, seed=k, metrics={"psnr": math.inf}, columns=columns) for k in (0, 1)]
+    psnr = (20.0, math.inf)
+    rows = [result(2, 0.0, seed=k, metrics={"psnr": psnr[k]}, columns=columns) for k in (0, 1)]
     rows[0]["metrics"]["diversity"] = 3.0
     header, _, line, *_ = cells(table_of(rows))
-    assert line[header.index("PSNR, dB ↑")] == "inf ± nan"
+    assert line[header.index("PSNR, dB ↑")] == "–"
     assert "diversity ↑" not in header

@@ -1,15 +1,20 @@
 """Which file belongs to which pair: by name, last part of it or number; what does not fit."""
 
+import re
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
+import torch
 from given_files import SAMPLES, pairs, samples, write
 from picture_files import save
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.samples.given import GivenSamples
 from dbim_lightning.evaluation.samples.matching import by_last_part, by_name, by_number, matched
+
+TARGETS = torch.from_numpy(SAMPLES).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def files(*names):
@@ -101,3 +106,102 @@ def test_two_files_of_one_name(tmp_path):
     save(tmp_path / "07.png", SAMPLES[0])
     with pytest.raises(UserError, match=r"07\.png and .*7\.png have one name: remove one"):
         GivenSamples(tmp_path, pairs())
+
+
+def named(*names):
+    """Pairs of these names, whose targets are the samples of these indices."""
+    return [
+        {"x_0": target, "x_T": target / 2, "index": i, "name": name}
+        for i, (target, name) in enumerate(zip(TARGETS, names, strict=False))
+    ]
+
+
+def mse(given):
+    """Of samples and targets."""
+    errors = [(i.samples.double() - i.targets.double()).square().mean().item() for i in given]
+    return sum(errors) / len(errors)
+
+
+IN_TEXT_ORDER = [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("name", ["img{}", "{}", "s1/img{}.x", "{:02}0_x"])
+@pytest.mark.parametrize("file", ["{:05}", "{}", "out-{:03}"])
+def test_numbers_in_the_names_of_pairs_are_compared_as_numbers(tmp_path, capsys, name, file):
+    factor = 10 if "0_x" in name else 1
+    for position, i in enumerate(IN_TEXT_ORDER):
+        save(tmp_path / f"{file.format(factor * i)}.png", SAMPLES[position])
+    given = GivenSamples(tmp_path, named(*(name.format(i) for i in IN_TEXT_ORDER)))
+    assert mse(given) == 0
+    told = "numbers are those in the names of the pairs, not their indices"
+    by_name = name == file
+    assert (told in capsys.readouterr().out) == (factor == 1 and not by_name)
+
+
+def test_the_same_number_by_name_and_by_index_needs_no_word(tmp_path, capsys):
+    for i in range(12):
+        save(tmp_path / f"{i:05}.png", SAMPLES[i])
+    assert mse(GivenSamples(tmp_path, named(*(f"img{i:02}" for i in range(12))))) == 0
+    assert "not their indices" not in capsys.readouterr().out
+
+
+def test_numbers_that_are_those_of_no_name_are_indices(tmp_path):
+    for i in range(12):
+        save(tmp_path / f"{i:05}.png", SAMPLES[i])
+    assert mse(GivenSamples(tmp_path, named(*(f"img{100 + i}" for i in range(12))))) == 0
+    assert mse(GivenSamples(tmp_path, named(*"abcdefghijkl"))) == 0
+
+
+def test_numbers_that_are_neither_are_refused_with_both(tmp_path):
+    for i in range(5, 17):
+        save(tmp_path / f"{i:05}.png", SAMPLES[0])
+    with pytest.raises(
+        UserError,
+        match=r"has 12 images for 12 pairs, and their numbers \(5 to 16\) are not the numbers in "
+        r"the names of the pairs \(1 to 12\), nor the indices of the pairs \(0 to 11\): name each",
+    ):
+        GivenSamples(tmp_path, named(*(f"img{i}" for i in range(1, 13))))
+    with pytest.raises(UserError, match=r"\(5 to 16\) are not the indices of the pairs \(0 to 2\)"):
+        GivenSamples(tmp_path, named(*"abc"))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_letter_in_two_forms_is_one_name(tmp_path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    names = ["für/Öl", "für/Äpfel", "für/Süßes"]
+    for i, name in enumerate(names):
+        save(tmp_path / f"{normalize(form, name)}.png", SAMPLES[i])
+    assert mse(GivenSamples(tmp_path, named(*(normalize(other, name) for name in names)))) == 0
+
+
+def test_several_pairs_of_one_name_are_refused(tmp_path):
+    save(tmp_path / "a.png", SAMPLES[0])
+    save(tmp_path / "b.png", SAMPLES[1])
+    with pytest.raises(UserError, match=r"several pairs are called a, so that no file"):
+        GivenSamples(tmp_path, named("a", "a", "b"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "array"])
+def test_a_pairing_no_better_than_a_shuffled_one_is_warned_of(tmp_path, caplog, kind):
+    def given(samples):
+        path = tmp_path / "given.npz"
+        if kind == "array":
+            np.savez(path, samples)
+        else:
+            path = tmp_path / "given"
+            for i, pixels in enumerate(samples):
+                save(path / f"{i}.png", pixels)
+        return GivenSamples(path, named(*(f"n{i:02}" for i in range(70))))
+
+    assert mse(given(SAMPLES)) == 0
+    assert not caplog.records
+    given(np.roll(SAMPLES, 7, axis=0))
+    (record,) = caplog.records
+    numbers = re.search(
+        r"samples in \S*given\S* are no nearer to their own targets \(MSE (0\.\d{4})\) than to "
+        r"those of other pairs \((0\.\d{4})\): check their order",
+        record.getMessage(),
+    )
+    shuffled, some = np.roll(SAMPLES, 7, axis=0), np.linspace(0, 69, 64).astype(int)
+    wanted = ((shuffled[some] / 127.5 - SAMPLES[some] / 127.5) ** 2).mean()
+    assert float(numbers[1]) == pytest.approx(wanted, abs=1e-4)

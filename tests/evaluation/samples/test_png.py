@@ -17,7 +17,7 @@ def images(data):
     return images_of(range(COUNT), block, torch.from_numpy(SAMPLES).permute(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("name", ["{:03}.x", "class {}/of/{}"])
+@pytest.mark.parametrize("name", ["{:03}.x", "class {}/of/{}", "{}\udcff"])
 def test_png_files_come_back_and_are_written_once(tmp_path, name):
     data = [pair | {"name": name.format(i, i)} for i, pair in enumerate(pairs())]
     save_png(images(data), data, tmp_path)
