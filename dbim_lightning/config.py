@@ -211,7 +211,12 @@ def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> Dic
         UserError: a word for a group, for what weights, order and state of the optimiser depend on,
             or for a key that the earlier run does not have.
     """
-    again = OmegaConf.create({**OmegaConf.to_container(cfg), **saved})
+    own = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))
+    today = OmegaConf.to_container(cfg)
+    del own["defaults"], own["hydra"]
+    nodes = [key for key, node in own.items() if isinstance(node, dict)]
+    parts = {key: {**today[key], **saved.get(key, {})} for key in nodes}
+    again = OmegaConf.create({**today, **saved, **parts})
     fixed = ("denoiser", *saved["denoiser"], "statistics", "seed", "data.seed", "weights")
     keys = [word.lstrip("+").partition("=")[0] for word in words]
     for word, key in zip(words, keys, strict=True):
@@ -223,7 +228,7 @@ def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> Dic
         parent, _, last = key.rpartition(".")
         if last not in (_select(again, parent) or {}) and not _takes(again, key):
             raise UserError(_unknown(key, _keys(OmegaConf.to_container(again))))
-    for key, source in _links(OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))):
+    for key, source in _links(own):
         same = _select(again, key) == _select(again, source)
         if same or any(_is_in(word, [source]) for word in keys):
             OmegaConf.update(again, key, f"${{{source}}}", merge=False)
@@ -242,7 +247,7 @@ def _of_earlier_run(key: str, name: str, words: Sequence[str]) -> bool:
 def _links(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Pairs such as ("data.batch_size", "training.batch_size"): keys, and what they stand for."""
     for key, value in node.items():
-        if isinstance(value, dict) and key != "hydra":
+        if isinstance(value, dict):
             yield from _links(value, f"{prefix}{key}.")
         elif isinstance(value, str) and value.startswith("${"):
             yield f"{prefix}{key}", value[2:-1]

@@ -369,8 +369,11 @@ def test_a_resumed_run_takes_options_that_only_its_own_classes_have():
 
 def test_a_resumed_run_has_todays_keys_that_its_file_lacks():
     earlier = saved()
-    del earlier["objective"]
-    assert again(earlier)["objective"]["mask"] is False
+    del earlier["objective"], earlier["trainer"]["limit_val_batches"]
+    earlier["trainer"]["max_steps"] = 7
+    cfg = again(earlier)
+    assert cfg["objective"]["mask"] is False
+    assert (cfg["trainer"]["limit_val_batches"], cfg["trainer"]["max_steps"]) == (None, 7)
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def require_own(folder: Path, resumed: Path | None, step: int) -> None:
         )
     if is_own and last.exists() and read_tensors(last)["global_step"] > step:
         raise UserError(
-            f"{folder} has later steps than {resumed}: go on with {word('resume', last)}, or branch off "
-            "into another folder with hydra.run.dir=DIR"
+            f"{folder} has later steps than {resumed}: go on with {word('resume', last)}, or "
+            "branch off into another folder with hydra.run.dir=DIR"
         )
 
 
