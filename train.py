@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import hydra
 import lightning
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -148,6 +150,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
         load_initial(module.denoiser, Path(cfg.weights), schedule)
     trainer = make_trainer(cfg, folder, step)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.strategy.launcher is not None:
+        raise UserError(
+            "a sweep cannot start several processes for each run: torchrun --nproc-per-node=N "
+            "train.py -m, or one run after the other"
+        )
     if trainer.is_global_zero:
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     count = sum(parameter.numel() for parameter in module.parameters())
@@ -170,8 +177,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
+    job = HydraConfig.get()
+    ends = one_line_errors(OSError) if job.mode == RunMode.RUN else nullcontext()
     try:
-        train(cfg, Path(os.path.relpath(HydraConfig.get().runtime.output_dir)))
+        with ends:  # before Hydra tells of the error, too; a sweep goes on with its other jobs
+            train(cfg, Path(os.path.relpath(job.runtime.output_dir)))
     finally:
         wandb_runs.finish()  # the next job of a sweep is a run of its own
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from dbim_lightning.commands import word
 from dbim_lightning.config import instantiate, parse_command, resolved
 from dbim_lightning.data.packed import pack
-from dbim_lightning.errors import one_line_errors
+from dbim_lightning.errors import UserError, one_line_errors
 
 
 def main() -> None:
@@ -25,6 +25,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="that decode images")
     parser.add_argument("--skip-broken", action="store_true", help="leave broken images out")
     options, cfg = parse_command(parser)
+    if options.workers < 0:
+        raise UserError(f"--workers {options.workers}: use 0 or more")
     dataset, made_with = instantiate(cfg.dataset), resolved(cfg)["dataset"]
     if options.skip_broken and "check" in inspect.signature(dataset).parameters:
         dataset = partial(dataset, check=False)
