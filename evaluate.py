@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning import config
+from dbim_lightning import config, earlier
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import write_json
 from dbim_lightning.options import EVALUATE
@@ -124,7 +124,7 @@ def make_job(cfg: DictConfig) -> Job:
         path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
         bridge = read_bridge(path, device)
         bridge.denoiser.precision = cfg.precision
-    dataset = config.inherited(cfg.dataset, bridge.config.get("dataset") if bridge else None)
+    dataset = earlier.inherited(cfg.dataset, bridge.config.get("dataset") if bridge else None)
     if dataset is None:
         raise UserError(
             f"{cfg.samples or bridge.path} does not say which data to take: give dataset=NAME"
@@ -134,7 +134,7 @@ def make_job(cfg: DictConfig) -> Job:
         require_image_size(bridge.denoiser.network, dataset)
         training = {key: bridge.config.get(key) for key in ("dataset", "statistics")}
         here = {"dataset": dataset, "statistics": config.resolved(cfg).get("statistics")}
-        if differences := config.differences(here, training):
+        if differences := earlier.differences(here, training):
             data["differs_from_training"] = differences
             tell_once(f"note: these data differ from those of the training: {differences}")
     metrics = config.resolved(cfg.metrics)

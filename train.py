@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning import config, wandb_runs
+from dbim_lightning import config, earlier, wandb_runs
 from dbim_lightning.bridge import precision_on
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError, one_line_errors
@@ -123,8 +123,8 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
     """
     words = list(HydraConfig.get().overrides.task)
     if cfg.resume:
-        earlier = read_denoiser(Path(cfg.resume))
-        cfg, step = config.resumed(earlier.config, cfg, words), earlier.step
+        saved = read_denoiser(Path(cfg.resume))
+        cfg, step = earlier.resumed(saved.config, cfg, words), saved.step
     else:
         config.check_overrides("train", cfg, words)
         step = None

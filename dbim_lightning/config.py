@@ -4,7 +4,6 @@ import difflib
 import inspect
 import re
 import sys
-import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,9 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.options import TRAIN
+from dbim_lightning.resolvers import CONF
 from dbim_lightning.values import converted
-
-CONF = Path(__file__).parents[1] / "conf"
 
 
 class ConfigurationError(UserError):
@@ -153,14 +151,14 @@ def check_overrides(name: str, cfg: DictConfig, overrides: Sequence[str]) -> Non
         group = key.replace(".", "/")
         if group != key and (CONF / group).is_dir() and not value.startswith("{"):
             raise UserError(f"{word}: conf/{group} has the choices, write {group}={value}")
-        is_known = "_target_" in value or _is_group(key) or _takes(cfg, key)
+        is_known = "_target_" in value or _is_group(key) or takes(cfg, key)
         if word.startswith("+") and not (is_known or _of_earlier_run(key, name, overrides)):
             known = known_keys(name, overrides)
             if key not in known:
-                raise UserError(_unknown(key, known))
+                raise UserError(unknown_key(key, known))
 
 
-def _takes(cfg: DictConfig, key: str) -> bool:
+def takes(cfg: DictConfig, key: str) -> bool:
     """Whether the node that holds a key is of a class that takes it, or holds what one likes."""
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else None
@@ -175,68 +173,6 @@ def _takes(cfg: DictConfig, key: str) -> bool:
     return last in names or is_open or last in of_hydra
 
 
-def known_keys(name: str, overrides: Sequence[str]) -> set[str]:
-    """Every key that a configuration has or that the classes which it names would take."""
-    groups = [word.partition(",")[0] for word in overrides if _is_group(word.partition("=")[0])]
-    try:
-        cfg = _composed(name, groups)
-    except HydraException:  # a choice that is a sweep of its own kind
-        cfg = _composed(name, [])
-    return _keys(OmegaConf.to_container(cfg))
-
-
-def _keys(node: dict[str, Any], prefix: str = "") -> set[str]:
-    """The keys in a node, and those that its classes would take."""
-    known = {f"{prefix}{key}" for key in node}
-    if "_target_" in node:
-        known |= {f"{prefix}{key}" for key in inspect.signature(_located(node)).parameters}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            known |= _keys(value, f"{prefix}{key}.")
-    return known
-
-
-def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> DictConfig:
-    """The configuration of an earlier run, with the words of the command line in force.
-
-    What train.yaml interpolates is interpolated again, so that it follows a word for what it stands
-    for, unless the earlier run had set it apart and no word is for it.
-
-    Args:
-        saved: the earlier configuration.
-        cfg: composed with the words, which has what `saved` may lack.
-        words: of the command line.
-
-    Raises:
-        UserError: a word for a group, for what weights, order and state of the optimiser depend on,
-            or for a key that the earlier run does not have.
-    """
-    own = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))
-    today = OmegaConf.to_container(cfg)
-    del own["defaults"], own["hydra"]
-    nodes = [key for key, node in own.items() if isinstance(node, dict)]
-    parts = {key: {**today[key], **saved.get(key, {})} for key in nodes}
-    again = OmegaConf.create({**today, **saved, **parts})
-    fixed = ("denoiser", *saved["denoiser"], "statistics", "seed", "data.seed", "weights")
-    keys = [word.lstrip("+").partition("=")[0] for word in words]
-    for word, key in zip(words, keys, strict=True):
-        is_group = any(sign in key for sign in "@/~") or OmegaConf.is_dict(_select(again, key))
-        if is_group or key.endswith("_target_") or _is_in(key, fixed):
-            raise UserError(
-                f"{word} cannot change in a resumed run: leave it out, or start a new run"
-            )
-        parent, _, last = key.rpartition(".")
-        if last not in (_select(again, parent) or {}) and not _takes(again, key):
-            raise UserError(_unknown(key, _keys(OmegaConf.to_container(again))))
-    for key, source in _links(own):
-        same = _select(again, key) == _select(again, source)
-        if same or any(_is_in(word, [source]) for word in keys):
-            OmegaConf.update(again, key, f"${{{source}}}", merge=False)
-    for key in keys:
-        OmegaConf.update(again, key, _select(cfg, key), merge=False, force_add=True)
-    return again
-
-
 def _of_earlier_run(key: str, name: str, words: Sequence[str]) -> bool:
     """Whether a key may be one of a data set that the command line does not name."""
     is_resumed = name == "evaluate" or any(word.startswith("resume=") for word in words)
@@ -244,65 +180,25 @@ def _of_earlier_run(key: str, name: str, words: Sequence[str]) -> bool:
     return key.startswith("dataset.") and is_resumed and not is_named
 
 
-def _links(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Pairs such as ("data.batch_size", "training.batch_size"): keys, and what they stand for."""
+def known_keys(name: str, overrides: Sequence[str]) -> set[str]:
+    """Every key that a configuration has or that the classes which it names would take."""
+    groups = [word.partition(",")[0] for word in overrides if _is_group(word.partition("=")[0])]
+    try:
+        cfg = _composed(name, groups)
+    except HydraException:  # a choice that is a sweep of its own kind
+        cfg = _composed(name, [])
+    return keys_in(OmegaConf.to_container(cfg))
+
+
+def keys_in(node: dict[str, Any], prefix: str = "") -> set[str]:
+    """The keys in a node, and those that its classes would take."""
+    known = {f"{prefix}{key}" for key in node}
+    if "_target_" in node:
+        known |= {f"{prefix}{key}" for key in inspect.signature(_located(node)).parameters}
     for key, value in node.items():
         if isinstance(value, dict):
-            yield from _links(value, f"{prefix}{key}.")
-        elif isinstance(value, str) and value.startswith("${"):
-            yield f"{prefix}{key}", value[2:-1]
-
-
-def _select(cfg: DictConfig, key: str) -> Any:
-    """The value of a key, or None; the whole for none."""
-    return OmegaConf.select(cfg, key) if key else cfg
-
-
-def _is_in(key: str, nodes: Sequence[str]) -> bool:
-    """Whether a key is one of the nodes or within one."""
-    return any(f"{key}.".startswith(f"{node}.") for node in nodes)
-
-
-def inherited(own: DictConfig | None, theirs: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The data set to evaluate on: that of the training with what `own` sets, unless that is whole.
-
-    Args:
-        own: `dataset` of evaluate.yaml.
-        theirs: that of the training, if it is known.
-
-    Returns:
-        None if there is no data set at all.
-
-    Raises:
-        UserError: a setting that the class of the training's data set does not take.
-    """
-    if own is None or "_target_" not in own:
-        if theirs is None:
-            return None
-        own = {key: value for key, value in (own or {}).items() if value is not None}
-        known = _keys(theirs, "dataset.")
-        for key in own:
-            if f"dataset.{key}" not in known:
-                raise UserError(_unknown(f"dataset.{key}", known))
-        own = {**theirs, **own}
-    return resolved(checked(OmegaConf.create({"dataset": own}), {}))["dataset"]
-
-
-def differences(here: dict[str, Any], training: dict[str, Any]) -> str:
-    """In words, where data and their statistics are not those of the training, beside their place.
-
-    Args:
-        here: `dataset` and `statistics`, or None, of an evaluation.
-        training: the same of its bridge; what is None is not known.
-    """
-    found = []
-    for part, theirs in training.items():
-        ours = here[part]
-        for key in theirs or {}:
-            same = ours is None or key not in ours or ours[key] == theirs[key]
-            if not same and key not in ("root", "check", "prepared_by"):
-                found.append(f"{part}.{key} {ours[key]} (training: {theirs[key]})")
-    return ", ".join(found)
+            known |= keys_in(value, f"{prefix}{key}.")
+    return known
 
 
 @contextmanager
@@ -322,7 +218,7 @@ def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> 
             known = known_keys(name, [word for word in words if "=" in word])
             if unknown[1] in known or _of_earlier_run(unknown[1], name, words):
                 raise UserError(f"{unknown[1]} is not set yet: write +{unknown[1]}=…") from error
-            raise UserError(_unknown(unknown[1], known)) from error
+            raise UserError(unknown_key(unknown[1], known)) from error
         raise UserError(_one_line(error)) from error
 
 
@@ -357,7 +253,7 @@ def _located(node: DictConfig | dict) -> Any:
     return found
 
 
-def _unknown(key: str, known: set[str]) -> str:
+def unknown_key(key: str, known: set[str]) -> str:
     """The nearest are alike as a whole, or have the same last part, or are alike in some way."""
     last = key.rpartition(".")[2]
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.7)
@@ -369,48 +265,3 @@ def _unknown(key: str, known: set[str]) -> str:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
-
-
-def _groups(name: str) -> str:
-    """The groups that conf/NAME.yaml composes, and those that their choices do, for --help."""
-    groups = _groups_in(CONF / f"{name}.yaml")
-    for group in groups:  # which grows on the way
-        for path in sorted((CONF / group).glob("*.yaml")):
-            for key in _groups_in(path):
-                inner = key[1:] if key.startswith("/") else f"{group}/{key}"
-                groups += [inner] if inner not in groups else []
-    lines = []
-    for group in groups:
-        choices = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-        lines.append(f"  {group}: {', '.join(choices)}")
-    return "\n".join(lines)
-
-
-def _groups_in(path: Path) -> list[str]:
-    defaults = OmegaConf.to_container(OmegaConf.load(path)).get("defaults", [])
-    return [next(iter(part)).partition("@")[0] for part in defaults if isinstance(part, dict)]
-
-
-def _annotated(name: str) -> str:
-    """The keys of conf/NAME.yaml with their comments, for --help."""
-    text = (CONF / f"{name}.yaml").read_text()
-    _, _, keys = text[: text.index("\nhydra:")].partition("\n\n")
-    return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
-
-
-def _run_folder(resume: str | None, new: str) -> str:
-    """Where a training is written: a resumed one into its own folder."""
-    own = Path(resume or "")
-    return str(own.parents[1]) if own.is_file() and own.parent.name == "checkpoints" else new
-
-
-def _folder_name(text: str) -> str:
-    """Overrides as the name of one folder, which every file system takes: at most 100 bytes."""
-    short = text.encode(errors="replace")[:100].decode(errors="ignore")
-    return re.sub(r"[^\w.,=+-]", "_", short)
-
-
-OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
-OmegaConf.register_new_resolver("groups", _groups, replace=True)
-OmegaConf.register_new_resolver("annotated", _annotated, replace=True)
-OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)

@@ -1,0 +1,111 @@
+"""Configurations of earlier runs: gone on with, evaluated elsewhere, compared."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dbim_lightning.config import CONF, checked, keys_in, resolved, takes, unknown_key
+from dbim_lightning.errors import UserError
+
+
+def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> DictConfig:
+    """The configuration of an earlier run, with the words of the command line in force.
+
+    What train.yaml interpolates is interpolated again, so that it follows a word for what it stands
+    for, unless the earlier run had set it apart and no word is for it.
+
+    Args:
+        saved: the earlier configuration.
+        cfg: composed with the words, which has what `saved` may lack.
+        words: of the command line.
+
+    Raises:
+        UserError: a word for a group, for what weights, order and state of the optimiser depend on,
+            or for a key that the earlier run does not have.
+    """
+    own = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))
+    today = OmegaConf.to_container(cfg)
+    del own["defaults"], own["hydra"]
+    nodes = [key for key, node in own.items() if isinstance(node, dict)]
+    parts = {key: {**today[key], **saved.get(key, {})} for key in nodes}
+    again = OmegaConf.create({**today, **saved, **parts})
+    fixed = ("denoiser", *saved["denoiser"], "statistics", "seed", "data.seed", "weights")
+    keys = [word.lstrip("+").partition("=")[0] for word in words]
+    for word, key in zip(words, keys, strict=True):
+        is_group = any(sign in key for sign in "@/~") or OmegaConf.is_dict(_select(again, key))
+        if is_group or key.endswith("_target_") or _is_in(key, fixed):
+            raise UserError(
+                f"{word} cannot change in a resumed run: leave it out, or start a new run"
+            )
+        parent, _, last = key.rpartition(".")
+        if last not in (_select(again, parent) or {}) and not takes(again, key):
+            raise UserError(unknown_key(key, keys_in(OmegaConf.to_container(again))))
+    for key, source in _links(own):
+        same = _select(again, key) == _select(again, source)
+        if same or any(_is_in(word, [source]) for word in keys):
+            OmegaConf.update(again, key, f"${{{source}}}", merge=False)
+    for key in keys:
+        OmegaConf.update(again, key, _select(cfg, key), merge=False, force_add=True)
+    return again
+
+
+def _links(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Pairs such as ("data.batch_size", "training.batch_size"): keys, and what they stand for."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _links(value, f"{prefix}{key}.")
+        elif isinstance(value, str) and value.startswith("${"):
+            yield f"{prefix}{key}", value[2:-1]
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    """The value of a key, or None; the whole for none."""
+    return OmegaConf.select(cfg, key) if key else cfg
+
+
+def _is_in(key: str, nodes: Sequence[str]) -> bool:
+    """Whether a key is one of the nodes or within one."""
+    return any(f"{key}.".startswith(f"{node}.") for node in nodes)
+
+
+def inherited(own: DictConfig | None, theirs: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The data set to evaluate on: that of the training with what `own` sets, unless that is whole.
+
+    Args:
+        own: `dataset` of evaluate.yaml.
+        theirs: that of the training, if it is known.
+
+    Returns:
+        None if there is no data set at all.
+
+    Raises:
+        UserError: a setting that the class of the training's data set does not take.
+    """
+    if own is None or "_target_" not in own:
+        if theirs is None:
+            return None
+        own = {key: value for key, value in (own or {}).items() if value is not None}
+        known = keys_in(theirs, "dataset.")
+        for key in own:
+            if f"dataset.{key}" not in known:
+                raise UserError(unknown_key(f"dataset.{key}", known))
+        own = {**theirs, **own}
+    return resolved(checked(OmegaConf.create({"dataset": own}), {}))["dataset"]
+
+
+def differences(here: dict[str, Any], training: dict[str, Any]) -> str:
+    """In words, where data and their statistics are not those of the training, beside their place.
+
+    Args:
+        here: `dataset` and `statistics`, or None, of an evaluation.
+        training: the same of its bridge; what is None is not known.
+    """
+    found = []
+    for part, theirs in training.items():
+        ours = here[part]
+        for key in theirs or {}:
+            same = ours is None or key not in ours or ours[key] == theirs[key]
+            if not same and key not in ("root", "check", "prepared_by"):
+                found.append(f"{part}.{key} {ours[key]} (training: {theirs[key]})")
+    return ", ".join(found)

@@ -1,0 +1,54 @@
+"""What train.yaml and evaluate.yaml interpolate: texts of --help, and names of folders."""
+
+import re
+import textwrap
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def _groups(name: str) -> str:
+    """The groups that conf/NAME.yaml composes, and those that their choices do, for --help."""
+    groups = _groups_in(CONF / f"{name}.yaml")
+    for group in groups:  # which grows on the way
+        for path in sorted((CONF / group).glob("*.yaml")):
+            for key in _groups_in(path):
+                inner = key[1:] if key.startswith("/") else f"{group}/{key}"
+                groups += [inner] if inner not in groups else []
+    lines = []
+    for group in groups:
+        choices = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        lines.append(f"  {group}: {', '.join(choices)}")
+    return "\n".join(lines)
+
+
+def _groups_in(path: Path) -> list[str]:
+    defaults = OmegaConf.to_container(OmegaConf.load(path)).get("defaults", [])
+    return [next(iter(part)).partition("@")[0] for part in defaults if isinstance(part, dict)]
+
+
+def _annotated(name: str) -> str:
+    """The keys of conf/NAME.yaml with their comments, for --help."""
+    text = (CONF / f"{name}.yaml").read_text()
+    _, _, keys = text[: text.index("\nhydra:")].partition("\n\n")
+    return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
+
+
+def _run_folder(resume: str | None, new: str) -> str:
+    """Where a training is written: a resumed one into its own folder."""
+    own = Path(resume or "")
+    return str(own.parents[1]) if own.is_file() and own.parent.name == "checkpoints" else new
+
+
+def _folder_name(text: str) -> str:
+    """Overrides as the name of one folder, which every file system takes: at most 100 bytes."""
+    short = text.encode(errors="replace")[:100].decode(errors="ignore")
+    return re.sub(r"[^\w.,=+-]", "_", short)
+
+
+OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("groups", _groups, replace=True)
+OmegaConf.register_new_resolver("annotated", _annotated, replace=True)
+OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
