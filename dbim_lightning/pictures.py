@@ -13,6 +13,7 @@ from dbim_lightning.files import write_whole
 SIDE = 96  # px that an image takes at least, roughly
 GAP = 2  # px between images
 COLUMNS, LETTERS = 4, 34  # of a contact sheet: in a row, of a name
+HISTOGRAM = 120  # px of its height
 
 
 def to_uint8(images: Tensor, rounding: str = "nearest") -> Tensor:
@@ -64,6 +65,33 @@ def save_contact_sheet(path: Path, images: Mapping[str, Tensor]) -> None:
         draw.text((left + cell // 2, top + 12), name, "black", font, anchor="mm")
         pixels = _enlarged(image, width * scale, height * scale)
         sheet.paste(pixels, (left + (cell - width * scale) // 2, top + 24))
+    _save(path, sheet)
+
+
+def save_histograms(path: Path, images: Mapping[str, Tensor]) -> None:
+    """Writes a PNG with how often each level from 0 to 255 occurs, on a scale of roots.
+
+    Args:
+        path: of the file; its folder is made.
+        images: name -> images (N, 3, H, W) uint8.
+    """
+    line, font = HISTOGRAM + 44, ImageFont.load_default(13)
+    sheet = Image.new("RGB", (2 * 256 + 40, line * len(images)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (name, some) in enumerate(images.items()):
+        counts = torch.bincount(some.flatten().cpu().long(), minlength=256).double()
+        used = counts.nonzero().flatten()
+        told = f"{name}: {len(used)} levels, {used[0]} to {used[-1]}"
+        draw.text((20, i * line + 4), told, "black", font)
+        bottom = i * line + 24 + HISTOGRAM
+        heights = (counts / counts.max()).sqrt() * HISTOGRAM
+        for level, height in enumerate(heights.tolist()):
+            left = 20 + 2 * level
+            if height > 0:
+                draw.rectangle((left, bottom - max(height, 1), left + 1, bottom), "black")
+        draw.line((20, bottom + 1, 20 + 2 * 256, bottom + 1), "grey")
+        for level in (0, 64, 128, 192, 255):
+            draw.text((20 + 2 * level, bottom + 2), str(level), "grey", font, anchor="ma")
     _save(path, sheet)
 
 

@@ -1,8 +1,11 @@
 """Images from files, and bringing pictures of any size to the resolution of a network."""
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -12,22 +15,69 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import printable
 
 Fit = Literal["crop", "squash"]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+Span = tuple[float, float]
+"""The values that become black and white, of images with more than 8 bits."""
+SYSTEM = {"@eadir", "__macosx", "lost+found", "$recycle.bin", "system volume information"}
+NO_PICTURES = {"EPS", "WMF", "GRIB", "BUFR", "HDF5", "MPEG", "PDF"}  # or by another program
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Of all files that Pillow reads as pictures, in small letters, with their dots."""
+    Image.init()
+    known = Image.registered_extensions().items()
+    return frozenset(end for end, kind in known if kind in Image.OPEN and kind not in NO_PICTURES)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is for the system alone: .trash, ._a.png, @eaDir, __MACOSX."""
+    return name.startswith(".") or name.lower() in SYSTEM
 
 
 def image_names(folder: Path) -> list[str]:
-    """Sorted paths of all images below a folder, from it; 1.3 million take a few seconds."""
-    names = []
-    for parent, _, files in os.walk(folder):
+    """Sorted paths of all images below a folder, from it; 1.3 million take a few seconds.
+
+    Linked folders are followed. It tells once what it leaves out.
+    """
+    names, left_out = [], Counter()
+    seen = {os.path.realpath(folder)}
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        left_out["hidden"] += sum(map(is_hidden, [*folders, *files]))
+        folders[:] = [name for name in folders if _is_new(Path(parent, name), seen)]
         prefix = Path(parent).relative_to(folder).as_posix() + "/"
-        names += [prefix.removeprefix("./") + file for file in files if _is_image(file)]
+        for file in files:
+            suffix = Path(file).suffix.lower()
+            if suffix in suffixes() and not is_hidden(file):
+                names.append(prefix.removeprefix("./") + file)
+            elif not is_hidden(file):
+                left_out[suffix or "without suffix"] += 1
+    told = [f"{count:,} {what}" for what, count in sorted(left_out.items()) if count]
+    if names and told:
+        tell_once(f"{folder}: left out {', '.join(told)}")
     return sorted(names)
 
 
-def _is_image(file: str) -> bool:
-    return not file.startswith(".") and file.lower().endswith(SUFFIXES)
+def _is_new(folder: Path, seen: set[str]) -> bool:
+    """Whether to go into a folder: not if it is hidden, or a link to where one has been."""
+    real = os.path.realpath(folder)
+    if is_hidden(folder.name) or (folder.is_symlink() and real in seen):
+        return False
+    seen.add(real)
+    return True
+
+
+@cache
+def tell_once(line: str) -> None:
+    """Prints a line that is the same for all splits of a data set."""
+    print(printable(line))
+
+
+def composed(name: str) -> str:
+    """One form for letters that Unicode writes in two ways, such as ü and u with dots (NFC)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -35,45 +85,62 @@ def image_files(folder: Path) -> list[Path]:
     return [folder / name for name in image_names(folder)]
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path, span: Span | None = None) -> Image.Image:
     """An image as people see it: RGB, turned as its EXIF data say, on white where transparent.
 
-    16-bit images keep their upper 8 bits.
+    Args:
+        path: of the file; of several frames it takes the first and says so.
+        span: values that become black and white, where there are more than 8 bits to a value; None
+            takes the upper 8 of 16 bits, and refuses floats.
 
     Raises:
         UserError: no such file, or not a whole image.
     """
-    with _opened(path) as opened:
-        return _rgb(ImageOps.exif_transpose(opened))
+    with opened(path) as image:
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+            tell_once(f"{path} has {image.n_frames} frames: the first is taken, of such files")
+        return _rgb(ImageOps.exif_transpose(image), span)
 
 
 def image_dimensions(path: Path) -> tuple[int, int]:
     """Width and height that `read_image` will give, from the header alone; same errors."""
-    with _opened(path) as opened:
-        width, height = opened.size
-        if opened.format == "TIFF":  # Pillow has turned its size already
+    with opened(path) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow has turned its size already
             return width, height
-        exif = Image.Image.getexif(opened)  # that of PNG files would decode the pixels
+        exif = Image.Image.getexif(image)  # that of PNG files would decode the pixels
         turned = exif.get(ExifTags.Base.Orientation, 1) >= 5
         return (height, width) if turned else (width, height)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The image of a file, whose errors become one `UserError` that names it."""
     try:
-        with Image.open(path) as opened:
-            yield opened
+        with Image.open(path) as image:
+            yield image
     except FileNotFoundError as error:
         raise UserError(f"no image at {path}: the data changed; check its folder") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} is not a readable image ({error}): repair or remove it") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
+def is_deep(image: Image.Image) -> bool:
+    """Whether it has one channel of more than 8 bits; Pillow reads colours as 8 bits."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _rgb(image: Image.Image, span: Span | None) -> Image.Image:
+    if image.mode == "F" and span is None:
         raise ValueError("32-bit floats, whose range is unknown")
-    if image.mode.startswith("I"):  # 16 bits, also where Pillow calls it 32
+    if is_deep(image) and span is None:
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if is_deep(image):
+        low, high = span
+        levels = (np.asarray(image).astype(np.float64) - low) / (high - low) * 255
+        image = Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

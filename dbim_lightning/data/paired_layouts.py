@@ -1,36 +1,66 @@
 """Which files below a folder belong together, and to which split."""
 
 import csv
+import os
+import unicodedata
 from collections.abc import Iterable
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from dbim_lightning.data.images import image_dimensions, image_files
-from dbim_lightning.data.splits import SPLIT_OF_FOLDER, SPLITS, split_by_hash
+from rich.progress import track
+
+from dbim_lightning.data.images import composed, image_dimensions, image_files
+from dbim_lightning.data.splits import (
+    SPLIT_OF_FOLDER,
+    SPLITS,
+    grouped,
+    shared_among,
+    split_by_hash,
+)
 from dbim_lightning.errors import UserError
 
 Layout = Literal["auto", "strips", "folders", "csv"]
 KNOWN = (
-    "strips (two halves of one image), or two folders with equal names (source/ target/, A/ B/ or "
-    "trainA/ trainB/), or pairs.csv with the columns source,target"
+    "strips (two halves of one image), or two folders with equal names (source/ target/, A/ B/, "
+    "trainA/ trainB/, or input/ output/ and the like), or pairs.csv with the columns source,target"
 )
+PLAIN = ("source", "target"), ("A", "B")
+SPEAKING = (
+    ("input", "output"),
+    ("inputs", "outputs"),
+    ("sketch", "photo"),
+    ("sketches", "photos"),
+    ("edge", "photo"),
+    ("edges", "photos"),
+    ("low", "high"),
+    ("lr", "hr"),
+    ("blur", "sharp"),
+    ("noisy", "clean"),
+)
+SIDES = *PLAIN, *SPEAKING  # of which it is known which is the source
 FORMS = (  # folders of sources and targets, where * is the name of a split
-    ("source", "target"),
-    ("A", "B"),
-    ("*/source", "*/target"),
-    ("*/A", "*/B"),
-    ("source/*", "target/*"),
-    ("A/*", "B/*"),
+    *SIDES,
+    *((f"*/{source}", f"*/{target}") for source, target in SIDES),
+    *((f"{source}/*", f"{target}/*") for source, target in SIDES),
     ("*A", "*B"),
 )
+UNCLEAR = {"image", "images", "img", "imgs", "label", "labels", "mask", "masks", "gt", "depth"}
+UNCLEAR |= {"normals", "annotation", "annotations", "segmentation", "photo", "photos", "map"}
+MANY = 20_000
 
 
 class PairFiles(NamedTuple):
-    """One pair on disk; a strip is both source and target."""
+    """One pair on disk; a strip is both source and target.
+
+    group: the smallest of the pairs that are kept in one split with it.
+    """
 
     name: str
     source: Path
     target: Path
+    group: str
 
 
 class FoundPairs(NamedTuple):
@@ -45,7 +75,8 @@ def find_pairs(root: Path, layout: Layout) -> FoundPairs:
     """Lists the pairs below `root` (or in a .csv file), each split sorted by name.
 
     Raises:
-        UserError: nothing or more than one layout there, pairs without partner, or equal names.
+        UserError: nothing or more than one layout there, what could be two, pairs without partner,
+            or equal names.
     """
     if not root.is_dir() and not (root.suffix == ".csv" and root.is_file()):
         raise UserError(f"dataset.root={root} is no folder and no .csv file: it must hold {KNOWN}")
@@ -63,10 +94,12 @@ def find_pairs(root: Path, layout: Layout) -> FoundPairs:
         return _found("folders", root, told, groups)
     if layout == "folders":
         raise UserError(f"{root} has no two folders of pairs: it must hold {KNOWN}")
-    found = _found("strips", root, "strips side by side", _strips(root))
+    groups = _strips(root)
     if layout == "auto":
-        _check_look_of_strips(root, found)
-    return found
+        files = [pair.source for pairs in groups.values() for pair in pairs]
+        _refuse_two_folders(root, files)
+        _refuse_single_images(root, tuple(files))
+    return _found("strips", root, "strips side by side", groups)
 
 
 def _found(layout: Layout, root: Path, told: str, groups: dict[str, list[PairFiles]]) -> FoundPairs:
@@ -86,47 +119,114 @@ def _found(layout: Layout, root: Path, told: str, groups: dict[str, list[PairFil
         told += ", split by hash of the name"
         unsplit, splits["train"] = splits["train"], []
         for pair in unsplit:
-            splits[split_by_hash(pair.name)].append(pair)
+            splits[split_by_hash(pair.group)].append(pair)
     counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in splits.items())
-    shared = " (the same)" if splits["validation"] is splits["test"] else ""
-    return FoundPairs(layout, splits, f"{told}, {counts}{shared}")
+    is_same = splits["validation"] is splits["test"]
+    held_out = [splits["validation"]] if is_same else [splits["validation"], splits["test"]]
+    files = [files_of(pairs) for pairs in (splits["train"], *held_out)]
+    shared = shared_among(files)
+    warned = f"; {shared:,} files stand in two splits" if shared else ""
+    return FoundPairs(layout, splits, f"{told}, {counts}{' (the same)' if is_same else ''}{warned}")
+
+
+def files_of(pairs: Iterable[PairFiles]) -> list[Path]:
+    """Every file of some pairs, sorted, each once."""
+    return sorted({path for pair in pairs for path in (pair.source, pair.target)})
 
 
 def _strips(root: Path) -> dict[str, list[PairFiles]]:
     folders = {split: root / split for split in SPLIT_OF_FOLDER if (root / split).is_dir()}
     return {
-        split: [PairFiles(name, path, path) for name, path in _by_name(folder).items()]
+        split: [PairFiles(name, path, path, name) for name, path in _by_name(folder).items()]
         for split, folder in (folders or {"train": root}).items()
     }
 
 
-def _check_look_of_strips(root: Path, found: FoundPairs) -> None:
-    """Refuses to cut single images in halves."""
-    first = next(pairs[0] for pairs in found.splits.values() if pairs)
-    width, height = image_dimensions(first.source)
-    if width < 2 * height:
+def _refuse_two_folders(root: Path, files: list[Path]) -> None:
+    """Refuses to take the images of two folders, of equal names or with names that speak, for
+    strips."""
+    names: dict[Path, set[str]] = {}
+    for path in files:
+        names.setdefault(path.parent, set()).add(composed(path.stem))
+    folders = sorted(folder for folder in names if folder.name not in SPLIT_OF_FOLDER)
+    for one, other in combinations(folders, 2):
+        speak = {one.name.lower(), other.name.lower()} <= UNCLEAR
+        if one.parent == other.parent and (speak or names[one] == names[other]):
+            raise UserError(
+                f"{one} and {other} look like the two sides of pairs: rename (or link) that of the "
+                "sources to source and the other to target, or list the pairs in pairs.csv; if "
+                "each image is a strip of both, dataset.layout=strips"
+            )
+
+
+@cache
+def _refuse_single_images(root: Path, files: tuple[Path, ...]) -> None:
+    """Refuses to cut single images in halves. Files that cannot be read are left to others."""
+    seen: dict[bool, tuple[Path, int, int]] = {}
+    for path in track(files, f"Looking at {root}", disable=len(files) < MANY):
+        try:
+            width, height = image_dimensions(path)
+        except UserError:
+            continue
+        seen.setdefault(width >= 2 * height, (path, width, height))
+    told = {wide: f"{path} is {width}x{height}" for wide, (path, width, height) in seen.items()}
+    if len(told) == 2:
         raise UserError(
-            f"{root} has images, but no pairs are recognised ({first.source.name} is {width}x"
-            f"{height}, a strip at least twice as wide as high): it must hold {KNOWN}; if these "
-            "are strips of upright images, dataset.layout=strips"
+            f"{root} has strips and single images: {told[True]}, {told[False]}: keep one kind; if "
+            "all are strips, some of upright images, dataset.layout=strips"
+        )
+    if False in told:
+        raise UserError(
+            f"{root} has images, but no pairs are recognised ({told[False]}, a strip at least "
+            f"twice as wide as high): it must hold {KNOWN}; if these are strips of upright "
+            "images, dataset.layout=strips"
         )
 
 
 def _folder_forms(root: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
     """What the folders are called -> split -> its folders of sources and targets."""
-    forms = {}
+    forms: dict[tuple[str, str], dict[str, tuple[Path, Path]]] = {}
+    folders = _Folders(root)
     for form in FORMS:
         for split in SPLIT_OF_FOLDER if "*" in form[0] else ["train"]:
-            source, target = (root / side.replace("*", split) for side in form)
+            source, target = (folders.at(side.replace("*", split)) for side in form)
             if source.is_dir() and target.is_dir():
                 forms.setdefault(form, {})[split] = source, target
-            elif source.is_dir() or target.is_dir():
+            elif (source.is_dir() or target.is_dir()) and not _speaks(form):
                 there, missing = (source, target) if source.is_dir() else (target, source)
                 raise UserError(f"{there} has no partner {missing}: make it, or remove the other")
-    for side in ("source", "target"), ("A", "B"):
-        if (f"{side[0]}/*", f"{side[1]}/*") in forms:
-            del forms[side]
+    for source, target in SIDES:
+        if (f"{source}/*", f"{target}/*") in forms:
+            del forms[source, target]
     return {f"folders {source} and {target}": forms[source, target] for source, target in forms}
+
+
+def _speaks(form: tuple[str, str]) -> bool:
+    """Whether a folder of this name may be there without the other."""
+    sides = tuple(side.replace("*", "").strip("/") for side in form)
+    return sides in SPEAKING
+
+
+class _Folders:
+    """The folders below a root by their paths, in small letters or large; each is listed once."""
+
+    def __init__(self, root: Path):
+        self.root, self._inside = root, {}
+
+    def at(self, place: str) -> Path:
+        """A folder, or where it would be."""
+        folder = self.root
+        for name in place.split("/"):
+            inside = self._names(folder)
+            alike = [other for other in inside if other.lower() == name.lower() and len(name) > 1]
+            folder = folder / (alike[0] if name not in inside and len(alike) == 1 else name)
+        return folder
+
+    def _names(self, folder: Path) -> set[str]:
+        if folder not in self._inside:
+            entries = os.scandir(folder) if folder.is_dir() else ()
+            self._inside[folder] = {entry.name for entry in entries if entry.is_dir()}
+        return self._inside[folder]
 
 
 def _folder_pairs(source: Path, target: Path) -> list[PairFiles]:
@@ -138,14 +238,14 @@ def _folder_pairs(source: Path, target: Path) -> list[PairFiles]:
             f"{len(lonely)} images have no partner of the same name, in {source} or in {target}: "
             f"add it or remove them: {_first_ten(lonely)}"
         )
-    return [PairFiles(name, path, targets[name]) for name, path in sources.items()]
+    return [PairFiles(name, path, targets[name], name) for name, path in sources.items()]
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """The images below a folder by their path from it, without suffix."""
+    """The images below a folder by their path from it, without suffix, in one form (NFC)."""
     files: dict[str, Path] = {}
     for path in image_files(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = composed(path.relative_to(folder).with_suffix("").as_posix())
         if name in files:
             raise UserError(f"{files[name]} and {path} have one name: rename or remove one of them")
         files[name] = path
@@ -154,16 +254,18 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 def _table_pairs(table: Path) -> dict[str, list[PairFiles]]:
     """Reads a CSV with the columns source, target and optionally split and name."""
-    groups: dict[str, dict[str, PairFiles]] = {}
     rows = _rows(table)
-    paths = [table.parent / row[side] for row in rows for side in ("source", "target")]
-    missing = [path for path in paths if not path.is_file()]
+    both = [[_on_disk(table.parent / row[side]) for side in ("source", "target")] for row in rows]
+    missing = [path for files in both for path in files if not path.is_file()]
     if missing:
         raise UserError(
             f"{table} lists {len(missing)} files that are not there (paths are relative to "
             f"{table.parent}): {_first_ten(missing)}"
         )
-    for row in rows:
+    sources = _places([source for source, _ in both], table.parent)
+    shared = grouped(sources, [[_real(path) for path in files] for files in both])
+    groups: dict[str, dict[str, PairFiles]] = {}
+    for row, files, group in zip(rows, both, shared, strict=True):
         split = row.get("split", "train")
         if split not in SPLIT_OF_FOLDER:
             raise UserError(f"{table} has the split {split!r}: use {', '.join(SPLIT_OF_FOLDER)}")
@@ -171,8 +273,31 @@ def _table_pairs(table: Path) -> dict[str, list[PairFiles]]:
         pairs = groups.setdefault(SPLIT_OF_FOLDER[split], {})
         if name in pairs:
             raise UserError(f"{table} has two pairs {name}: tell them apart in a column name")
-        pairs[name] = PairFiles(name, table.parent / row["source"], table.parent / row["target"])
+        pairs[name] = PairFiles(name, *files, group)
     return {split: list(pairs.values()) for split, pairs in groups.items()}
+
+
+def _on_disk(path: Path) -> Path:
+    """The path as the disk spells it, where a table has other code points for the same letters."""
+    for form in ("NFC", "NFD"):
+        other = Path(unicodedata.normalize(form, str(path)))
+        if not path.is_file() and other.is_file():
+            return other
+    return path
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _places(files: list[Path], folder: Path) -> list[str]:
+    """Where files are, without suffix, as it stays when all are moved: from the folder, if all are
+    below it, else from the deepest folder that they share."""
+    paths = [_real(path) for path in files]
+    base = _real(folder)
+    if not all(path.is_relative_to(base) for path in paths):
+        base = Path(os.path.commonpath([path.parent for path in paths]))
+    return [composed(path.relative_to(base).with_suffix("").as_posix()) for path in paths]
 
 
 def _rows(table: Path) -> list[dict[str, str]]:

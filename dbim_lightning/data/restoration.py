@@ -1,8 +1,9 @@
 """Pairs of an image and its corrupted version, from any folder of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import getmembers, isfunction
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,8 +12,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dbim_lightning.data import corruptions
-from dbim_lightning.data.images import fit, read_image, to_tensor
+from dbim_lightning.data.images import (
+    composed,
+    fit,
+    image_files,
+    is_hidden,
+    read_image,
+    to_tensor,
+)
 from dbim_lightning.data.pair import Pair
+from dbim_lightning.data.paired_folder import Interpolation
+from dbim_lightning.data.ranges import Range, may_be_deep, require_range, span_of
 from dbim_lightning.data.splits import split_folders, split_images
 from dbim_lightning.errors import UserError
 
@@ -33,8 +43,10 @@ class Restoration(Dataset):
         image_size: Height and width of the pairs.
         labels: Whether the folders in a split are classes, numbered in the order of their names.
         names: Text file with one name on each line: all that is taken of the test split.
-        interpolation: How images are scaled, with antialiasing: bicubic or bilinear.
+        interpolation: How images are scaled: bicubic or bilinear, with antialiasing, or nearest.
         upscale: Whether smaller images are enlarged; they are refused otherwise.
+        range: Values that become black and white in images of more than 8 bits, one choice for
+            all: auto, 8bit, 16bit, minmax, or two numbers; see `span_of`.
         prepared_by: The command that makes the folder, for the error that asks for it.
 
     Raises:
@@ -50,13 +62,18 @@ class Restoration(Dataset):
         image_size: int = 64,
         labels: bool = False,
         names: str | Path | None = None,
-        interpolation: str = "bicubic",
+        interpolation: Interpolation = "bicubic",
         upscale: bool = False,
         prepared_by: str | None = None,
+        range: Range | Sequence[float] = "auto",
     ):
+        if image_size < 1:
+            raise UserError(f"dataset.image_size={image_size} is no size: give a whole number")
         self.image_size, self.upscale = image_size, upscale
-        if interpolation not in ("bicubic", "bilinear"):
-            raise UserError(f"dataset.interpolation={interpolation}: choose bicubic or bilinear")
+        known = get_args(Interpolation)
+        if interpolation not in known:
+            raise UserError(f"dataset.interpolation={interpolation}: choose {', '.join(known)}")
+        require_range(range)
         self.resampling = Image.Resampling[interpolation.upper()]
         self._corrupt = _named(corruption) if isinstance(corruption, str) else corruption
         self._corrupt(torch.zeros(3, image_size, image_size), 0)  # unusable options fail here
@@ -70,24 +87,34 @@ class Restoration(Dataset):
             found = _listed(found, Path(names))
         self._classes = _classes(Path(root), found) if labels else None
         self._names = np.array(found)  # worker processes share it, as they would not a list
+        self._span = None
+        if any(map(may_be_deep, found)):
+            folders = set(split_folders(Path(root)).values())
+            every = [path for folder in sorted(folders) for path in image_files(folder)]
+            self._span = span_of(every, range, f"images of {root}")
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Pair:
         file = str(self._names[index])
-        image = read_image(self.folder / file)
+        image = read_image(self.folder / file, self._span)
         if min(image.size) < self.image_size and not self.upscale:
             raise UserError(
                 f"{self.folder / file} is {image.width}x{image.height}, smaller than "
                 f"dataset.image_size={self.image_size}: lower that, or remove the image"
             )
         x_0 = to_tensor(fit(image, self.image_size, "crop", self.resampling))
-        name = file.rpartition(".")[0]
+        name = composed(file.rpartition(".")[0])
         pair = Pair(x_0=x_0, index=index, name=name, **self._corrupt(x_0, index))
         if self._classes is not None:
-            pair["label"] = self._classes[file.partition("/")[0]]
+            pair["label"] = self._classes[composed(file.partition("/")[0])]
         return pair
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that the images are read from."""
+        return [self.folder / str(name) for name in self._names]
 
 
 def _named(corruption: str) -> Corruption:
@@ -111,18 +138,19 @@ def _classes(root: Path, names: list[str]) -> dict[str, int]:
         raise UserError(f"{outside[0]} is in no class folder: move it, or dataset.labels=false")
     folders = set(split_folders(root).values())
     inside = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    classes = {path.name for path in inside if path.is_dir() and not path.name.startswith(".")}
+    classes = {composed(path.name) for path in inside if path.is_dir() and not is_hidden(path.name)}
     return {name: label for label, name in enumerate(sorted(classes))}
 
 
 def _listed(names: list[str], table: Path) -> list[str]:
     """The names that a file lists, of which folder and suffix do not matter."""
     try:
-        listed = {Path(line).stem for line in table.read_text().split("\n") if line.strip()}
+        lines = table.read_text(errors="surrogateescape").split("\n")
+        listed = {composed(Path(line).stem) for line in lines if line.strip()}
     except OSError as error:
         raise UserError(f"cannot read dataset.names={table} ({error.strerror})") from error
-    kept = [name for name in names if Path(name).stem in listed]
-    missing = sorted(listed - {Path(name).stem for name in kept})
+    kept = [name for name in names if composed(Path(name).stem) in listed]
+    missing = sorted(listed - {composed(Path(name).stem) for name in kept})
     if missing:
         raise UserError(
             f"{table} lists {len(missing)} images that are not there, like {missing[0]}"

@@ -1,9 +1,11 @@
 """Which images belong to which split."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from dbim_lightning.data.images import image_names
+from dbim_lightning.data.images import composed, image_names
 from dbim_lightning.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -12,8 +14,41 @@ SPLIT_OF_FOLDER = {split: split for split in SPLITS} | dict.fromkeys(("val", "va
 
 def split_by_hash(name: str) -> str:
     """The split that a name belongs to: 85% are train, 5% validation, 10% test."""
-    residue = int(sha256(name.encode()).hexdigest()[:8], 16) % 20
+    digest = sha256(composed(name).encode(errors="surrogateescape")).hexdigest()
+    residue = int(digest[:8], 16) % 20
     return "test" if residue < 2 else "validation" if residue == 2 else "train"
+
+
+def grouped(names: Sequence[str], files: Sequence[Iterable[Path]]) -> list[str]:
+    """For each pair the smallest name among those that share a file, directly or in a chain.
+
+    Args:
+        names: of the pairs.
+        files: of each pair.
+    """
+    parent = list(range(len(names)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[Path, int] = {}
+    for i, own in enumerate(files):
+        for file in own:
+            low, high = sorted((root(i), root(first.setdefault(file, i))))
+            parent[high] = low
+    smallest: dict[int, str] = {}
+    for i, name in enumerate(names):
+        smallest[root(i)] = min(name, smallest.get(root(i), name))
+    return [smallest[root(i)] for i in range(len(names))]
+
+
+def shared_among(splits: Sequence[Iterable[Path]]) -> int:
+    """How many files stand in more than one split."""
+    counts = Counter(file for files in splits for file in set(files))
+    return sum(count > 1 for count in counts.values())
 
 
 def split_folders(root: Path) -> dict[str, Path]:

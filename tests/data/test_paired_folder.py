@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from picture_files import (
 from PIL import Image
 
 from dbim_lightning.data import OpenMoji, PairedFolder
+from dbim_lightning.errors import UserError
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.training import PairDataModule
 
@@ -49,8 +51,8 @@ def test_layouts_agree_and_hash_divides(tmp_path, fit):
     as_strips(tmp_path / "reversed", pairs, reverse=True)
     as_folders(tmp_path / "two/source", tmp_path / "two/target", pairs)
     as_folders(tmp_path / "ab/A", tmp_path / "ab/B", pairs)
-    rows = [(f"ab/A/{name}.png", tmp_path / f"ab/B/{name}.bmp", name) for name in pairs]
-    table = as_table(tmp_path / "any.csv", rows[::-1], "source,target,name")
+    rows = [(f"{name}.png", tmp_path / f"ab/B/{name}.bmp") for name in pairs]
+    table = as_table(tmp_path / "ab/A/any.csv", rows[::-1])
 
     expected = all_of(tmp_path / "strips", fit=fit)
     for split, data in expected.items():
@@ -97,6 +99,166 @@ def test_split_folders(tmp_path, form, validation):
         split: parts[validation if split == "validation" else split] for split in names
     }
     assert all(torch.equal(pair["x_T"], tensors(pairs[pair["name"]][0])) for pair in found["test"])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [("input", "output"), ("{split}/Sketch", "{split}/Photo"), ("LR/{split}", "HR/{split}")],
+    ids=" ".join,
+)
+def test_names_that_speak_are_known(tmp_path, form):
+    pairs = some_pairs(6, 16, 32)  # which look like strips
+    for split in ("train", "val") if "{split}" in form[0] else ("",):
+        as_folders(*(tmp_path / side.format(split=split) for side in form), pairs)
+    pair = PairedFolder("train", tmp_path, 16)[0]
+    assert torch.equal(pair["x_T"], tensors(pairs[pair["name"]][0])[:, :, 8:24])
+
+
+def test_one_of_two_names_that_speak_is_just_a_folder(tmp_path):
+    for split in ("train", "val"):
+        as_strips(tmp_path / split / "photos", some_pairs(3))
+    assert len(PairedFolder("train", tmp_path, 16)) == 3
+
+
+def test_folders_of_the_system_are_no_data_and_what_is_left_out_is_told(tmp_path, capsys):
+    for split in ("train", "val"):
+        as_strips(tmp_path / split, some_pairs(2))
+    for hidden in (".ipynb_checkpoints", ".trash", "@eaDir", "__MACOSX"):
+        as_strips(tmp_path / "train" / hidden, some_pairs(2))
+    save(tmp_path / "train/._000.png", picture(16, 32, 3))
+    save(tmp_path / "train/one.ppm", picture(16, 32, 3))
+    save(tmp_path / "train/two.jpeg", picture(16, 32, 3)).rename(tmp_path / "train/two.JFIF")
+    (tmp_path / "train/notes.txt").touch()
+    (tmp_path / "elsewhere").mkdir()
+    as_strips(tmp_path / "elsewhere", {"linked": picture(2, 16, 16, 3)})
+    (tmp_path / "train/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "train/loop").symlink_to(tmp_path / "train")
+    names = [pair["name"] for pair in PairedFolder("train", tmp_path, 16)]
+    assert names == ["000", "deep/001", "link/linked", "one", "two"]
+    assert f"{tmp_path}/train: left out 1 .txt, 5 hidden\n" in capsys.readouterr().out
+
+
+def sides_of(root: Path, split: str) -> set[tuple[str, str]]:
+    data = PairedFolder(split, root, 16)
+    return {(files.source.name, files.target.name) for files in data._files}
+
+
+def test_a_table_keeps_pairs_of_one_source_or_target_in_one_split(tmp_path, capsys):
+    rows = []
+    for i in range(40):
+        save(tmp_path / f"data/s/{i}.png", picture(16, 16, 3, seed=i))
+        for k in range(3):
+            save(tmp_path / f"data/t/{i}_{k}.png", picture(16, 16, 3, seed=100 + 3 * i + k))
+            rows.append((f"s/{i}.png", f"t/{i}_{k}.png", f"{i}/{k}"))
+    rows.append(("s/0.png", "t/1_0.png", "chain"))
+    as_table(tmp_path / "data/pairs.csv", rows, "source,target,name")
+    sources = {split: {s for s, _ in sides_of(tmp_path / "data", split)} for split in SPLITS}
+    assert sum(map(len, sources.values())) == 40
+    group = {"0.png": "s/0", "1.png": "s/0"}
+    for split, names in sources.items():
+        assert names == {
+            f"{i}.png" for i in range(40) if hashed(group.get(f"{i}.png", f"s/{i}")) == split
+        }
+    data = PairedFolder("train", tmp_path / "data", 16)
+    assert set(data.groups) == {group.get(name, f"s/{name[:-4]}") for name in sources["train"]}
+    assert "two splits" not in capsys.readouterr().out
+
+
+def test_a_split_stays_when_its_folder_moves(tmp_path):
+    before = None
+    for folder in ("one/deep", "two"):
+        rows = []
+        for i in range(30):
+            files = [tmp_path / folder / f"{side}/{i}.png" for side in ("s", "t")]
+            rows.append([save(path, picture(16, 16, 3, seed=i)) for path in files])
+        table = as_table(tmp_path / "lists" / f"{folder.replace('/', '_')}.csv", rows)
+        found = {split: sides_of(table, split) for split in SPLITS}
+        assert before in (None, found)
+        before = found
+
+
+def test_files_that_a_table_puts_into_two_splits_are_told(tmp_path, capsys):
+    for name in "abc":
+        save(tmp_path / f"{name}.png", picture(16, 16, 3))
+    rows = [("a.png", "b.png", "train"), ("a.png", "c.png", "val"), ("c.png", "b.png", "test")]
+    as_table(tmp_path / "pairs.csv", rows, "source,target,split")
+    PairedFolder("train", tmp_path, 16)
+    assert "1 validation, 1 test; 3 files stand in two splits" in capsys.readouterr().out
+
+
+def test_letters_that_unicode_writes_in_two_ways_are_one_name(tmp_path):
+    nfc, nfd = (unicodedata.normalize(form, "ü") for form in ("NFC", "NFD"))
+    for split in ("train", "val"):
+        save(tmp_path / split / f"source/{nfc}.png", picture(16, 16, 3))
+        save(tmp_path / split / f"target/{nfd}.png", picture(16, 16, 3))
+    assert [pair["name"] for pair in PairedFolder("train", tmp_path, 16)] == [nfc]
+    rows = [(f"train/source/{nfd}.png", f"train/target/{nfc}.png", split) for split in SPLITS]
+    table = as_table(tmp_path / "pairs.csv", rows, "source,target,split")
+    assert len(PairedFolder("train", table, 16)) == 1
+    table.unlink()
+    save(tmp_path / f"train/source/{nfd}.jpg", picture(16, 16, 3))
+    with pytest.raises(UserError, match="have one name"):
+        PairedFolder("train", tmp_path, 16)
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "a$b=(c,d) ~e's", "{x}: [y]"])
+def test_odd_names_are_read(tmp_path, name):
+    pairs = {f"{name}/{i}": picture(2, 16, 16, 3, seed=i) for i in range(90)}
+    as_folders(tmp_path / "source", tmp_path / "target", pairs)
+    found = [pair["name"] for split in SPLITS for pair in PairedFolder(split, tmp_path, 16)]
+    assert sorted(found) == sorted(pairs)
+
+
+def test_maps_of_labels_keep_their_colours(tmp_path):
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+    labels = colours[np.random.default_rng(0).integers(0, 3, (40, 52))]
+    photo = picture(40, 52, 3)
+    for split in ("train", "val"):
+        save(tmp_path / split / "source/a.png", labels)
+        save(tmp_path / split / "target/a.png", photo)
+
+    def num_colours(pair, key):
+        return len(to_uint8(pair[key]).flatten(1).unique(dim=1).T)
+
+    for fit in ("crop", "squash"):
+        mixed, both, neither = (
+            PairedFolder("train", tmp_path, 32, fit=fit, interpolation=choice)[0]
+            for choice in (["nearest", "bicubic"], "nearest", "bicubic")
+        )
+        assert num_colours(neither, "x_T") > 46
+        assert num_colours(mixed, "x_T") == num_colours(both, "x_T") == 3
+        assert torch.equal(mixed["x_0"], neither["x_0"])
+        assert not torch.equal(both["x_0"], neither["x_0"])
+
+
+@pytest.mark.parametrize("high", [4095, 9000])
+def test_sources_and_targets_of_many_bits_have_one_range_each(tmp_path, capsys, high):
+    depths = {
+        "a": np.full((16, 16), high),
+        "b": np.full((16, 16), high / 3),
+        "c": np.zeros((16, 16)),
+    }
+    for i, (name, depth) in enumerate(depths.items()):
+        split = ("train", "val", "test")[i]
+        save(tmp_path / split / f"source/{name}.png", depth.astype(np.uint16))
+        save(tmp_path / split / f"target/{name}.png", np.full((16, 16, 3), 20, np.uint8))
+    levels = {}
+    for split in SPLITS:
+        (pair,) = PairedFolder(split, tmp_path, 16)
+        levels[split] = to_uint8(pair["x_T"]).unique().tolist()
+        assert to_uint8(pair["x_0"]).unique().tolist() == [20]
+    assert levels == {"train": [255], "validation": [85], "test": [0]}
+    assert f"dataset.range=[0,{high}]" in capsys.readouterr().out
+    (pair,) = PairedFolder("train", tmp_path, 16, range="16bit")
+    assert to_uint8(pair["x_T"]).unique().tolist() == [high >> 8]
+
+
+def test_a_pair_says_which_files_it_is_made_of(tmp_path):
+    for split in ("train", "val"):
+        as_folders(tmp_path / split / "source", tmp_path / split / "target", some_pairs(2))
+    names = [tmp_path / "train" / path for path in ("source/000.png", "target/000.bmp")]
+    names += [tmp_path / "train" / path for path in ("source/deep/001.png", "target/deep/001.bmp")]
+    assert PairedFolder("train", tmp_path, 16).files == sorted(names)
 
 
 @pytest.mark.parametrize("only", ["val", "test"])

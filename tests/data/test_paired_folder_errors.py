@@ -34,11 +34,37 @@ def test_single_images_are_no_strips(tmp_path):
     for i in range(40):
         save(tmp_path / f"{i:02}.png", picture(20, 30, 3))
     with pytest.raises(
-        UserError, match=r"no pairs are recognised \(..\.png is 30x20.*layout=strips"
+        UserError, match=r"no pairs are recognised \(.*/00\.png is 30x20.*layout=strips"
     ):
         PairedFolder("train", tmp_path, 8)
     (pair, *_) = PairedFolder("train", tmp_path, 8, layout="strips")
     assert pair["x_0"].shape == (3, 8, 8)
+
+
+def test_every_image_is_looked_at_and_a_mixture_shows_one_of_each(tmp_path):
+    as_strips(tmp_path, some_pairs(6))
+    save(tmp_path / "zz.png", picture(20, 30, 3))
+    with pytest.raises(UserError, match=r"/000\.png is 32x16, .*/zz\.png is 30x20: keep one kind"):
+        PairedFolder("train", tmp_path, 8)
+    assert len(PairedFolder("train", tmp_path, 8, layout="strips")) > 0
+    (tmp_path / "zz.png").write_bytes(b"")
+    assert len(PairedFolder("train", tmp_path, 8, check=False)) > 0
+
+
+@pytest.mark.parametrize("sides", [("images", "labels"), ("Image", "mask"), ("left", "right")])
+@pytest.mark.parametrize("place", ["train/", ""])
+def test_two_folders_of_which_none_is_known_as_the_source_are_no_strips(tmp_path, sides, place):
+    for side in sides:
+        as_strips(tmp_path / f"{place}{side}", some_pairs(5))
+    with pytest.raises(UserError, match=r"look like the two sides of pairs: rename .* to source"):
+        PairedFolder("train", tmp_path, 8)
+    if "left" not in sides:  # names that speak do without equal files
+        (tmp_path / place / sides[0] / "000.png").unlink()
+        with pytest.raises(UserError, match="look like the two sides of pairs"):
+            PairedFolder("train", tmp_path, 8)
+    (tmp_path / place / "source").symlink_to(tmp_path / place / sides[1])
+    (tmp_path / place / "target").symlink_to(tmp_path / place / sides[1])
+    assert len(PairedFolder("train", tmp_path, 8)) > 0
 
 
 def test_several_layouts(tmp_path):

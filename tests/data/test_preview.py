@@ -2,13 +2,15 @@ import sys
 
 import pytest
 import torch
-from picture_files import as_strips, some_pairs
+from picture_files import as_strips, picture, some_pairs
 from PIL import Image
 from torch.utils.data import Dataset
 
+from dbim_lightning.bridge import DDBMPreconditioning
 from dbim_lightning.data import Pair, preview
 from dbim_lightning.data.statistics import statistics
 from dbim_lightning.errors import UserError
+from dbim_lightning.pictures import save_histograms
 
 
 class Related(Dataset):
@@ -63,6 +65,9 @@ def test_the_command_draws_and_measures(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "test: 1 pairs of 32x32, of which 1" in said
     assert "give statistics.sigma_data=0.5" in said
+    assert "1 groups, each in one split" in said
+    with Image.open(sheet.with_stem("sheet_levels")) as image:
+        assert (0, 0, 0) in {colour for _, colour in image.convert("RGB").getcolors(1 << 16)}
 
 
 @pytest.mark.parametrize(
@@ -77,3 +82,34 @@ def test_the_command_draws_and_measures(tmp_path, monkeypatch, capsys):
 def test_what_the_command_refuses(monkeypatch, words, message):
     with pytest.raises(UserError, match=message):
         run(monkeypatch, *words)
+
+
+@pytest.mark.parametrize("deviations", [(0.54321, 0.54322), (0.1234567, 0.7)])
+def test_advised_statistics_are_accepted_by_training(deviations):
+    x_0, x_T = deviations
+    found = {"std x_0": x_0, "std x_T": x_T, "covariance": x_0 * x_T * (1 - 1e-9)}
+    assumed = {"sigma_data": 0.9, "sigma_data_end": 0.9, "cov_xy": 0.0}
+    advice = preview.hint(found, assumed)
+    words = advice[advice.index("statistics.") :].split()
+    given = {word.split("=")[0].split(".")[1]: float(word.split("=")[1]) for word in words}
+    assert DDBMPreconditioning(**given).cov_xy == pytest.approx(x_0 * x_T, rel=1e-3)
+
+
+def test_groups_and_files_that_two_splits_share_are_counted(tmp_path, monkeypatch, capsys):
+    pairs = some_pairs(4, 32, 32)
+    as_strips(tmp_path / "train", pairs)
+    as_strips(tmp_path / "val", {"copy": pairs["000"], "other": picture(2, 32, 32, 3, seed=9)})
+    options = [f"dataset.root={tmp_path}", "dataset.image_size=32", "-o", str(tmp_path / "a.png")]
+    run(monkeypatch, "dataset=paired_folder", *options)
+    said = capsys.readouterr().out
+    assert "4 groups, each in one split" in said
+    assert "1 identical files stand in two splits" in said
+
+
+def test_levels_are_drawn_in_their_places(tmp_path):
+    images = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    images[..., :2] = 200
+    save_histograms(tmp_path / "a.png", {"depths": images})
+    with Image.open(tmp_path / "a.png") as image:
+        row = [image.getpixel((20 + 2 * level, 100)) for level in range(256)]
+    assert [level for level, colour in enumerate(row) if colour == (0, 0, 0)] == [0, 200]

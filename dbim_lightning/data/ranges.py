@@ -1,0 +1,116 @@
+"""Which values of images with more than 8 bits become black and white: one range for all files."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from rich.progress import track
+
+from dbim_lightning.data.images import Span, is_deep, opened, tell_once
+from dbim_lightning.errors import UserError
+
+Range = Literal["auto", "8bit", "16bit", "minmax"]
+EIGHT_BITS, SIXTEEN_BITS = (0, 255), (0, 65535)
+EIGHT_BIT_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif"}
+MANY = 200
+
+
+def require_range(how: Range | Sequence[float]) -> None:
+    """Refuses a `dataset.range` that is neither a known word nor two rising numbers.
+
+    Raises:
+        UserError: as said.
+    """
+    if isinstance(how, str):
+        if how not in get_args(Range):
+            raise UserError(
+                f"dataset.range={how} does not exist: choose {', '.join(get_args(Range))}, or two "
+                "numbers, such as [0,9000]"
+            )
+    elif len(how) != 2 or not how[0] < how[1]:
+        raise UserError(f"dataset.range={list(how)}: give two rising numbers, such as [0,9000]")
+
+
+def may_be_deep(file: str | Path) -> bool:
+    """Whether a file, by its suffix, may have more than 8 bits to a value."""
+    return Path(file).suffix.lower() not in EIGHT_BIT_SUFFIXES
+
+
+def span_of(files: Sequence[Path], how: Range | Sequence[float], what: str) -> Span | None:
+    """The values that become black and white in all of these files, for `read_image`; tells them.
+
+    Only images with one channel of more than 8 bits are looked at; others are 0 to 255 always.
+
+    Args:
+        files: of one data set, all splits; broken ones are passed over.
+        how: "8bit" for 0 to 255, "16bit" for the upper 8 of 16 bits, "minmax" for the lowest and
+            highest of all files, two numbers, or "auto": of whole numbers from 0 "8bit" if none is
+            above 255, and "16bit" if one is above 32767 and none above 65535; else "minmax".
+        what: the files are, in words.
+
+    Raises:
+        UserError: a value that is no number, or one value alone for "minmax".
+    """
+    looked_at = [path for path in files if may_be_deep(path)]
+    found = {}
+    for path in track(looked_at, f"Values of {what}", disable=len(looked_at) < MANY):
+        try:
+            stat = path.stat()
+            found[path] = _extremes(path, stat.st_size, stat.st_mtime_ns)
+        except (OSError, _Broken):
+            continue
+    found = [extremes for extremes in found.values() if extremes is not None]
+    if not found:
+        return None
+    low, high = min(one.low for one in found), max(one.high for one in found)
+    is_whole = not any(one.is_float for one in found)
+    span = _chosen(how, low, high, is_whole, what)
+    outside = sum(one.low < span[0] or one.high > span[1] for one in found)
+    clipped = f"; {outside:,} files have values outside, which are clipped" if outside else ""
+    tell_once(
+        f"{what}: {len(found):,} files of more than 8 bits, {low:g} to {high:g}; {span[0]:g} "
+        f"becomes black and {span[1]:g} white{clipped} (the same for other data: "
+        f"dataset.range=[{span[0]:g},{span[1]:g}])"
+    )
+    return None if span == SIXTEEN_BITS and is_whole else span
+
+
+def _chosen(
+    how: Range | Sequence[float], low: float, high: float, is_whole: bool, what: str
+) -> Span:
+    if not isinstance(how, str):
+        return how[0], how[1]
+    if how == "auto":
+        is_small = is_whole and low >= 0 and high <= EIGHT_BITS[1]
+        is_full = is_whole and low >= 0 and SIXTEEN_BITS[1] // 2 < high <= SIXTEEN_BITS[1]
+        how = "8bit" if is_small else "16bit" if is_full else "minmax"
+    if how == "minmax" and not low < high:
+        raise UserError(f"{what} have the value {low:g} alone: give dataset.range=[LOW,HIGH]")
+    return {"8bit": EIGHT_BITS, "16bit": SIXTEEN_BITS, "minmax": (low, high)}[how]
+
+
+class _Extremes(NamedTuple):
+    low: float
+    high: float
+    is_float: bool
+
+
+class _Broken(Exception):
+    """A file that whoever reads it will name."""
+
+
+@cache
+def _extremes(path: Path, size: int, changed: int) -> _Extremes | None:
+    """Lowest and highest value of a file as it was changed last; None if it has but 8 bits."""
+    try:
+        with opened(path) as image:
+            if not is_deep(image):
+                return None
+            values, is_float = np.asarray(image), image.mode == "F"
+    except UserError as error:
+        raise _Broken from error
+    if not np.isfinite(values).all():
+        raise UserError(f"{path} has values that are no numbers: repair or remove it")
+    return _Extremes(float(values.min()), float(values.max()), is_float)
