@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 from contextlib import nullcontext
 from datetime import timedelta
@@ -20,7 +21,7 @@ from dbim_lightning import config, earlier, wandb_runs
 from dbim_lightning.bridge import precision_on
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError, one_line_errors
-from dbim_lightning.files import write_json, write_whole
+from dbim_lightning.files import printable, write_json, write_whole
 from dbim_lightning.networks import require_image_size
 from dbim_lightning.options import TRAIN
 from dbim_lightning.training import (
@@ -122,6 +123,8 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
         UserError: a word that cannot be, a wrong value, no steps left, or a folder in use.
     """
     words = list(HydraConfig.get().overrides.task)
+    if odd := [word for word in sys.argv if printable(word) != word]:
+        raise UserError(f"{printable(odd[0])} is not UTF-8: rename or link what it names")
     if cfg.resume:
         saved = read_denoiser(Path(cfg.resume))
         cfg, step = earlier.resumed(saved.config, cfg, words), saved.step

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import wandb
 from requests.utils import get_netrc_auth
 
+from dbim_lightning import commands
+
 INIT_TIMEOUT_S = 20
 Started = TypeVar("Started")
 
@@ -73,6 +75,7 @@ def log_once(folder: Path, what: dict[str, Any], **options: Any) -> None:
     run = start(lambda **mode: wandb.init(dir=folder, name=folder.name, **options, **mode))
     if run is not None:
         run.log(what)
-        where = f"wandb sync {run.dir.removesuffix('/files')}" if run.offline else run.url
+        folder = commands.path(run.dir.removesuffix("/files"))
+        where = f"wandb sync {folder}" if run.offline else run.url
         run.finish()
         print(f"W&B: {where}")
