@@ -97,8 +97,8 @@ class Checkpoints(Callback):
 
 
 def how_to_resume(step: int, checkpoint: Path) -> str:
-    """What to tell whoever has to go on by hand."""
-    return f"Saved step {step}. Resume with: python train.py {word('resume', checkpoint)}"
+    """What to tell whoever has to go on by hand, below the progress bar."""
+    return f"\nSaved step {step}. Resume with: python train.py {word('resume', checkpoint)}"
 
 
 class Progress(TQDMProgressBar):
