@@ -148,6 +148,15 @@ def test_what_a_resumed_run_is_told_is_in_force_and_evaluation_finds_it(tmp_path
     assert json.loads((tmp_path / "named" / "results.json").read_text()) == row
 
 
+def test_intervals_are_counted_in_steps_however_many_batches_a_step_has(tmp_path, openmoji_root):
+    options = [*TINY, f"dataset.root={openmoji_root}", f"hydra.run.dir={tmp_path}"]
+    options += ["trainer.accumulate_grad_batches=2", "trainer.val_check_interval=2"]
+    run("train.py", *options, "trainer.max_steps=5", "+trainer.enable_progress_bar=false")
+    assert {path.name[-6:-4] for path in (tmp_path / "previews").iterdir()} == {"02", "04", "05"}
+    assert logged(tmp_path, "train/loss").keys() == {1, 3}
+    assert logged(tmp_path, "val/loss").keys() == {1, 3, 5}
+
+
 def test_jobs_of_a_sweep_are_runs_of_their_own_in_wandb(tmp_path, openmoji_root, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     options = [*TINY, f"dataset.root={openmoji_root}", "trainer.max_steps=1"]

@@ -233,15 +233,10 @@ def test_maps_of_labels_keep_their_colours(tmp_path):
 
 @pytest.mark.parametrize("high", [4095, 9000])
 def test_sources_and_targets_of_many_bits_have_one_range_each(tmp_path, capsys, high):
-    depths = {
-        "a": np.full((16, 16), high),
-        "b": np.full((16, 16), high / 3),
-        "c": np.zeros((16, 16)),
-    }
-    for i, (name, depth) in enumerate(depths.items()):
-        split = ("train", "val", "test")[i]
-        save(tmp_path / split / f"source/{name}.png", depth.astype(np.uint16))
-        save(tmp_path / split / f"target/{name}.png", np.full((16, 16, 3), 20, np.uint8))
+    for split, depth in (("train", high), ("val", high / 3), ("test", 0)):
+        for side, value in (("source", depth), ("target", 20)):
+            pixels = np.full((16, 16), value).astype(np.uint16)
+            save(tmp_path / split / side / "a.png", pixels)
     levels = {}
     for split in SPLITS:
         (pair,) = PairedFolder(split, tmp_path, 16)
