@@ -147,7 +147,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
     """Runs one training; training.json marks it as finished."""
     cfg, step = prepared(cfg, folder)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    module, data = make_module(cfg), config.instantiate(cfg.data)
+    data = config.instantiate(cfg.data)
+    data.setup("fit")  # what is wrong with the data is said before a run begins
+    for node in (cfg.dataset, cfg.data.dataset):
+        node.update(data.settled)
+    module = make_module(cfg)
     require_image_size(module.denoiser.network, cfg.dataset)
     if cfg.weights and not cfg.resume:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]

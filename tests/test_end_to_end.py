@@ -102,13 +102,15 @@ def test_features_of_an_evaluation_while_training_are_those_of_the_resumed_one(r
 
 
 def folder_of_pairs(root, seed):
-    """12 training and 4 test pairs of 40x40."""
+    """12 training and 4 test pairs of 40x40, sources of 16 bits from 100 to 3000 and more."""
     generator = np.random.default_rng(seed)
     for split, count in (("train", 12), ("test", 4)):
         for side in ("source", "target"):
             (root / split / side).mkdir(parents=True)
             for i in range(count):
                 pixels = generator.integers(0, 255, (40, 40, 3), np.uint8)
+                if side == "source":
+                    pixels = np.linspace(100, 3000 + seed, 1600).reshape(40, 40).astype(np.uint16)
                 Image.fromarray(pixels).save(root / split / side / f"img{i}.png")
     return root
 
@@ -127,6 +129,7 @@ def test_what_a_resumed_run_is_told_is_in_force_and_evaluation_finds_it(tmp_path
     config = checkpoint["dbim_lightning_config"]
     assert config == OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     assert config["data"]["dataset"]["root"] == config["dataset"]["root"] == str(moved)
+    assert config["dataset"]["range"] == [[100, 3000], "auto"]  # of the data before
     assert config["data"]["batch_size"] == 8
     assert config["trainer"]["gradient_clip_val"] == 0.01
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]
@@ -141,8 +144,9 @@ def test_what_a_resumed_run_is_told_is_in_force_and_evaluation_finds_it(tmp_path
     words = ["dataset=paired_folder", f"dataset.root={here}", "dataset.image_size=40"]
     printed = run("evaluate.py", *options, *words, f"hydra.run.dir={tmp_path / 'named'}")
     row = json.loads((tmp_path / "named" / "results.json").read_text())
-    assert row["origin"]["differs_from_training"] == "dataset.image_size 40 (training: 32)"
-    assert "differ from those of the training: dataset.image_size 40 (training: 32)" in printed
+    differs = row["origin"]["differs_from_training"]
+    assert differs.startswith("dataset.image_size 40 (training: 32), dataset.range auto (training:")
+    assert f"differ from those of the training: {differs}" in printed
     printed = run("evaluate.py", *options, f"hydra.run.dir={tmp_path / 'named'}", status=1)
     assert "results.json is of another job: choose another folder" in printed
     assert json.loads((tmp_path / "named" / "results.json").read_text()) == row

@@ -20,6 +20,7 @@ from dbim_lightning.files import printable
 Fit = Literal["crop", "squash"]
 Span = tuple[float, float]
 """The values that become black and white, of images with more than 8 bits."""
+SIXTEEN_BITS: Span = (0, 65535)
 SYSTEM = {"@eadir", "__macosx", "lost+found", "$recycle.bin", "system volume information"}
 NO_PICTURES = {"EPS", "WMF", "GRIB", "BUFR", "HDF5", "MPEG", "PDF"}  # or by another program
 
@@ -90,8 +91,8 @@ def read_image(path: Path, span: Span | None = None) -> Image.Image:
 
     Args:
         path: of the file; of several frames it takes the first and says so.
-        span: values that become black and white, where there are more than 8 bits to a value; None
-            takes the upper 8 of 16 bits, and refuses floats.
+        span: values that become black and white, where there are more than 8 bits to a value. Of 0
+            to 65535 the upper 8 bits are taken; None is the same, and refuses floats.
 
     Raises:
         UserError: no such file, or not a whole image.
@@ -135,7 +136,7 @@ def is_deep(image: Image.Image) -> bool:
 def _rgb(image: Image.Image, span: Span | None) -> Image.Image:
     if image.mode == "F" and span is None:
         raise ValueError("32-bit floats, whose range is unknown")
-    if is_deep(image) and span is None:
+    if image.mode.startswith("I") and span in (None, SIXTEEN_BITS):
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if is_deep(image):
         low, high = span

@@ -50,8 +50,8 @@ class PairedFolder(Dataset):
         fit: crop scales the short side and cuts out the middle; squash scales both sides.
         check: Reads the header of every image now, so that a wrong one is found before training.
         range: Values that become black and white in images of more than 8 bits, one choice for
-            all sources and one for all targets: auto, 8bit, 16bit, minmax, or two numbers; see
-            `span_of`.
+            all sources and one for all targets: auto, 8bit, 16bit, minmax, or two numbers (see
+            `span_of`); or two of these, for sources and targets.
         interpolation: How images are scaled: bicubic, bilinear, or nearest for maps of labels; or
             two of them, for sources and targets.
 
@@ -69,14 +69,14 @@ class PairedFolder(Dataset):
         source_side: Side = "left",
         fit: Fit = "crop",
         check: bool = True,
-        range: Range | Sequence[float] = "auto",
+        range: Range | Sequence[Range] = "auto",
         interpolation: Interpolation | Sequence[Interpolation] = "bicubic",
     ):
         _require_choice("split", split, SPLITS)
         _require_choice("layout", layout, get_args(Layout))
         _require_choice("source_side", source_side, get_args(Side))
         _require_choice("fit", fit, get_args(Fit))
-        require_range(range)
+        ranges = _of_both(range)
         self._resampling = _two_resamplings(interpolation)
         if image_size < 1:
             raise UserError(f"dataset.image_size={image_size} is no size: give a whole number")
@@ -91,7 +91,7 @@ class PairedFolder(Dataset):
                 f"{root} has no {split} pairs ({found.told}): put some into a folder {split}/ "
                 "of their own (in a CSV: name it in the column split)"
             )
-        self._spans = self._found_spans(found, range, root)
+        self._spans = self._found_spans(found, ranges, root)
         if check:
             for files in track(self._files, f"Checking {root}", disable=len(self) <= 20_000):
                 self._require_fitting(files, *self._both(files))
@@ -122,21 +122,26 @@ class PairedFolder(Dataset):
         """For each pair the smallest name among those that are kept in one split with it."""
         return [files.group for files in self._files]
 
+    @property
+    def settled(self) -> dict[str, list]:
+        """Options as they turned out to be, which other data of the same kind need."""
+        found = [list(span) if span else "auto" for span in self._spans]
+        return {"range": found} if any(self._spans) else {}
+
     def _found_spans(
-        self, found: FoundPairs, range: Range | Sequence[float], root: str | Path
+        self, found: FoundPairs, ranges: list[Range], root: str | Path
     ) -> tuple[Span | None, Span | None]:
         """The values that become black and white, of sources and targets in all splits."""
         pairs = [pair for split in SPLITS for pair in found.splits[split]]
         sources = sorted({pair.source for pair in pairs})
         if self._strips:
-            span = span_of(sources, range, f"strips of {root}")
+            span = span_of(sources, ranges[0], f"strips of {root}")
             return span, span
         targets = sorted({pair.target for pair in pairs})
-        spans = (
-            span_of(files, range, f"{what} of {root}")
-            for what, files in (("sources", sources), ("targets", targets))
+        return (
+            span_of(sources, ranges[0], f"sources of {root}"),
+            span_of(targets, ranges[1], f"targets of {root}"),
         )
-        return tuple(spans)
 
     def _both(self, files: PairFiles) -> tuple[tuple[int, int], tuple[int, int]]:
         """Width and height of source and target, read once where both are one strip."""
@@ -170,6 +175,17 @@ class PairedFolder(Dataset):
                 f"{files.name} has a source of {source[0]}x{source[1]} and a target of "
                 f"{target[0]}x{target[1]}, which a crop cannot align: dataset.fit=squash"
             )
+
+
+def _of_both(range: Range | Sequence[Range]) -> list[Range]:
+    """The range of sources and that of targets."""
+    is_one = isinstance(range, str) or any(isinstance(end, int | float) for end in range)
+    ranges = [range] * 2 if is_one else list(range)
+    if len(ranges) != 2:
+        raise UserError(f"dataset.range={ranges}: give one, or two as [source,target]")
+    for one in ranges:
+        require_range(one)
+    return ranges
 
 
 def _two_resamplings(

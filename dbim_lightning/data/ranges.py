@@ -8,25 +8,26 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from rich.progress import track
 
-from dbim_lightning.data.images import Span, is_deep, opened, tell_once
+from dbim_lightning.data.images import SIXTEEN_BITS, Span, is_deep, opened, tell_once
 from dbim_lightning.errors import UserError
 
-Range = Literal["auto", "8bit", "16bit", "minmax"]
-EIGHT_BITS, SIXTEEN_BITS = (0, 255), (0, 65535)
+Choice = Literal["auto", "8bit", "16bit", "minmax"]
+Range = Choice | Sequence[float]
+EIGHT_BITS: Span = (0, 255)
 EIGHT_BIT_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif"}
 MANY = 200
 
 
-def require_range(how: Range | Sequence[float]) -> None:
-    """Refuses a `dataset.range` that is neither a known word nor two rising numbers.
+def require_range(how: Range) -> None:
+    """Refuses a range that is neither a known word nor two rising numbers.
 
     Raises:
         UserError: as said.
     """
     if isinstance(how, str):
-        if how not in get_args(Range):
+        if how not in get_args(Choice):
             raise UserError(
-                f"dataset.range={how} does not exist: choose {', '.join(get_args(Range))}, or two "
+                f"dataset.range={how} does not exist: choose {', '.join(get_args(Choice))}, or two "
                 "numbers, such as [0,9000]"
             )
     elif len(how) != 2 or not how[0] < how[1]:
@@ -38,10 +39,11 @@ def may_be_deep(file: str | Path) -> bool:
     return Path(file).suffix.lower() not in EIGHT_BIT_SUFFIXES
 
 
-def span_of(files: Sequence[Path], how: Range | Sequence[float], what: str) -> Span | None:
-    """The values that become black and white in all of these files, for `read_image`; tells them.
+def span_of(files: Sequence[Path], how: Range, what: str) -> Span | None:
+    """The values that become black and white in all of these files; tells them.
 
-    Only images with one channel of more than 8 bits are looked at; others are 0 to 255 always.
+    Only images with one channel of more than 8 bits are looked at; others are 0 to 255 always, and
+    where there are no such images, it is None.
 
     Args:
         files: of one data set, all splits; broken ones are passed over.
@@ -74,14 +76,12 @@ def span_of(files: Sequence[Path], how: Range | Sequence[float], what: str) -> S
         f"becomes black and {span[1]:g} white{clipped} (the same for other data: "
         f"dataset.range=[{span[0]:g},{span[1]:g}])"
     )
-    return None if span == SIXTEEN_BITS and is_whole else span
+    return span
 
 
-def _chosen(
-    how: Range | Sequence[float], low: float, high: float, is_whole: bool, what: str
-) -> Span:
+def _chosen(how: Range, low: float, high: float, is_whole: bool, what: str) -> Span:
     if not isinstance(how, str):
-        return how[0], how[1]
+        return tuple(how)
     if how == "auto":
         is_small = is_whole and low >= 0 and high <= EIGHT_BITS[1]
         is_full = is_whole and low >= 0 and SIXTEEN_BITS[1] // 2 < high <= SIXTEEN_BITS[1]

@@ -1,6 +1,6 @@
 """Pairs of an image and its corrupted version, from any folder of images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import getmembers, isfunction
 from pathlib import Path
 from typing import get_args
@@ -65,7 +65,7 @@ class Restoration(Dataset):
         interpolation: Interpolation = "bicubic",
         upscale: bool = False,
         prepared_by: str | None = None,
-        range: Range | Sequence[float] = "auto",
+        range: Range = "auto",
     ):
         if image_size < 1:
             raise UserError(f"dataset.image_size={image_size} is no size: give a whole number")
@@ -110,6 +110,11 @@ class Restoration(Dataset):
         if self._classes is not None:
             pair["label"] = self._classes[composed(file.partition("/")[0])]
         return pair
+
+    @property
+    def settled(self) -> dict[str, list]:
+        """Options as they turned out to be, which other data of the same kind need."""
+        return {"range": list(self._span)} if self._span else {}
 
     @property
     def files(self) -> list[Path]:

@@ -1,6 +1,7 @@
 """Any dataset of pairs, as the loaders that the Trainer asks for."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -74,6 +75,12 @@ class PairDataModule(LightningDataModule):
         for split in _SPLITS_OF_STAGE[stage]:
             if split not in self._splits:
                 self._splits[split] = self._limit(self.dataset(split))
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """Options of the data set that turned out only when it was read, if it says so."""
+        data = self._splits["train"]
+        return getattr(data.dataset if isinstance(data, Subset) else data, "settled", {})
 
     def _position(self) -> int:
         """How many images the training has seen, in all processes and runs together."""

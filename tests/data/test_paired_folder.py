@@ -244,7 +244,16 @@ def test_sources_and_targets_of_many_bits_have_one_range_each(tmp_path, capsys, 
         assert to_uint8(pair["x_0"]).unique().tolist() == [20]
     assert levels == {"train": [255], "validation": [85], "test": [0]}
     assert f"dataset.range=[0,{high}]" in capsys.readouterr().out
-    (pair,) = PairedFolder("train", tmp_path, 16, range="16bit")
+    settled = PairedFolder("train", tmp_path, 16).settled
+    assert settled == {"range": [[0, high], [0, 255]]}
+    save(tmp_path / "val/source/a.png", np.full((16, 16), 2 * high).astype(np.uint16))
+    assert PairedFolder("train", tmp_path, 16).settled == {"range": [[0, 2 * high], [0, 255]]}
+    (pair,) = PairedFolder("train", tmp_path, 16, **settled)
+    assert to_uint8(pair["x_T"]).unique().tolist() == [255]
+    assert "1 files have values outside" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"dataset\.range="):
+        PairedFolder("train", tmp_path, 16, range=["auto", "auto", "auto"])
+    (pair,) = PairedFolder("train", tmp_path, 16, range=["16bit", "auto"])
     assert to_uint8(pair["x_T"]).unique().tolist() == [high >> 8]
 
 
