@@ -15,7 +15,7 @@ Choice = Literal["auto", "8bit", "16bit", "minmax"]
 Range = Choice | Sequence[float]
 EIGHT_BITS: Span = (0, 255)
 EIGHT_BIT_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif"}
-MANY = 200
+MANY = 2_000
 
 
 def require_range(how: Range) -> None:
