@@ -7,6 +7,7 @@ from datetime import timedelta
 import lightning
 import pytest
 import torch
+from linear_network import Linear
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
@@ -14,17 +15,6 @@ from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.training import EMA, BridgeModule, Checkpoints, PairDataModule
 from dbim_lightning.training.callbacks import TimeIsUp
 from dbim_lightning.training.loggers import make_loggers
-
-
-class Linear(torch.nn.Module):
-    """A network with one weight; F = w x."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, x, c_noise, x_T):
-        return self.w * x
 
 
 class Pairs(torch.utils.data.Dataset):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import wandb
+from linear_network import Linear
 from omegaconf import OmegaConf
 
 from dbim_lightning.bridge import (
@@ -28,17 +29,6 @@ from dbim_lightning.training.loggers import make_loggers
 from train import make_evaluations
 
 SAMPLERS = [DBIM(2), DBIM(4)]
-
-
-class Linear(torch.nn.Module):
-    """A network with one weight; F = w x."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, x, c_noise, x_T):
-        return self.w * x
 
 
 class Restless(FeatureNetwork):

@@ -8,23 +8,13 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from linear_network import Linear
 from torch.utils.data import DataLoader, default_collate
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.training import EMA, BridgeModule
 from dbim_lightning.training.module import quartile_means
-
-
-class Linear(torch.nn.Module):
-    """A network with one weight; F = w x."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, x, c_noise, x_T):
-        return self.w * x
 
 
 def module(**options):

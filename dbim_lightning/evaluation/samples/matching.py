@@ -1,7 +1,6 @@
 """Which file of a folder belongs to which pair: by name, by the last part of it, or by number."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 from rich.progress import track
 from torch.utils.data import Dataset
 
-from dbim_lightning.data.images import image_names
+from dbim_lightning.data.images import composed, image_names
 from dbim_lightning.errors import UserError
 
 Files = list[tuple[str, Path]]
@@ -38,9 +37,9 @@ def matched(folder: Path, data: Dataset) -> list[Path]:
     Raises:
         UserError: pairs without file, files without pair, or two of one name or number.
     """
-    files = [(_composed(name).rpartition(".")[0], folder / name) for name in image_names(folder)]
+    files = [(composed(name).rpartition(".")[0], folder / name) for name in image_names(folder)]
     pairs = [data[i] for i in track(range(len(data)), "Reading the names of the pairs")]
-    names = [_composed(pair["name"]) for pair in pairs]
+    names = [composed(pair["name"]) for pair in pairs]
     match = max(by_name(names, files), by_last_part(names, files), key=Match.num_found)
     if not match.fits() and varying_numbers([stem for stem, _ in files]):
         own = by_number(varying_numbers(names), files)
@@ -90,11 +89,6 @@ def _neither(folder: Path, own: Match, index: Match) -> str:
 def _range(numbers: Iterable[str]) -> str:
     found = sorted(map(int, numbers))
     return f"{found[0]} to {found[-1]}"
-
-
-def _composed(name: str) -> str:
-    """One form for letters that Unicode writes in two ways, such as ü and u with dots."""
-    return unicodedata.normalize("NFC", name)
 
 
 def by_name(names: list[str], files: Files) -> Match:
