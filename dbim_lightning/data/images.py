@@ -99,7 +99,7 @@ def read_image(path: Path, span: Span | None = None) -> Image.Image:
     """
     with opened(path) as image:
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            tell_once(f"{path} has {image.n_frames} frames: the first is taken, of such files")
+            tell_once(f"{path.parent}: of {path.suffix} files with several frames, the first")
         return _rgb(ImageOps.exif_transpose(image), span)
 
 

@@ -85,3 +85,12 @@ def test_floats_are_refused(tmp_path):
     path = save(tmp_path / "float.tif", np.zeros((4, 4), np.float32))
     with pytest.raises(UserError, match=r"float\.tif .*32-bit floats"):
         read_image(path)
+
+
+def test_the_first_of_several_frames_is_taken_which_is_told_once(tmp_path, capsys):
+    frames = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (10, 200)]
+    for name in "ab":
+        frames[0].save(tmp_path / f"{name}.gif", save_all=True, append_images=frames[1:])
+        assert np.unique(np.array(read_image(tmp_path / f"{name}.gif"))).tolist() == [10]
+    said = capsys.readouterr().out
+    assert said == f"{tmp_path}: of .gif files with several frames, the first\n"
