@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from dbim_lightning.errors import UserError
 
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
+LARGEST_WHOLE = 2**53  # up to which a float is exact
 WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -107,8 +108,12 @@ def _plain(value: Any, kind: Any) -> Any:
             number = float(value)
         except ValueError:
             number = math.nan
-        if math.isfinite(number) and (kind is float or number.is_integer()):
-            return number if kind is float else int(value if isinstance(value, int) else number)
+        if kind is float and math.isfinite(number):
+            return number
+        if kind is int and isinstance(value, int):
+            return value
+        if kind is int and number.is_integer() and abs(number) < LARGEST_WHOLE:
+            return int(number)
     if kind in (str, Path) and isinstance(value, str | Path | int | float):
         return str(value)
     if kind is type(None) and value is None:

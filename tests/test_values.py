@@ -60,6 +60,7 @@ def test_what_can_mean_one_thing_alone_is_converted(value, annotation, expected)
         (None, bool, "key=null: give true or false"),
         (True, int, "give a whole number"),
         (1.5, int, "give a whole number"),
+        (1e30, int, "give a whole number"),
         ("ten", int, "give a whole number"),
         (None, int, "key=null: give a whole number"),
         (float("nan"), float, "give a number"),
