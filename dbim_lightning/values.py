@@ -99,26 +99,31 @@ def _plain(value: Any, kind: Any) -> Any:
     """A value as one of `WORDS`."""
     kind = type(None) if kind is None else kind
     text = str(value).strip().lower()
-    if kind is bool and text in (*YES, "1"):
-        return True
-    if kind is bool and text in (*NO, "0"):
-        return False
-    if kind in (int, float) and not isinstance(value, bool | None | list | Mapping):
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if kind is float and math.isfinite(number):
-            return number
-        if kind is int and isinstance(value, int):
-            return value
-        if kind is int and number.is_integer() and abs(number) < LARGEST_WHOLE:
-            return int(number)
+    if kind is bool and text in (*YES, "1", *NO, "0"):
+        return text in (*YES, "1")
+    number = _number(value, kind) if kind in (int, float) else None
+    if number is not None:
+        return number
     if kind in (str, Path) and isinstance(value, str | Path | int | float):
         return str(value)
     if kind is type(None) and value is None:
         return None
     raise _Misfit(f"give {WORDS[kind]}")
+
+
+def _number(value: Any, kind: type) -> int | float | None:
+    """A number, or text of one, as a whole number or float; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if kind is int and isinstance(value, int):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    if kind is float:
+        return number if math.isfinite(number) else None
+    return int(number) if number.is_integer() and abs(number) < LARGEST_WHOLE else None
 
 
 def _of_list(value: Any, choices: tuple) -> list:
