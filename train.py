@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
@@ -12,10 +13,13 @@ from typing import Any
 
 import hydra
 import lightning
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
 
 from dbim_lightning import config, earlier, wandb_runs
 from dbim_lightning.bridge import precision_on
@@ -46,12 +50,22 @@ from dbim_lightning.weights import read_denoiser
 print_once = rank_zero_only(print)
 
 
+def make_optimizer(cfg: DictConfig) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+    """parameters -> optimiser, which is tried on one, so that wrong options are named now."""
+    optimizer = config.instantiate(cfg)
+    try:
+        optimizer([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"training.optimizer: {error}: correct it") from error
+    return optimizer
+
+
 def make_module(cfg: DictConfig) -> BridgeModule:
     """The denoiser that the configuration describes, with its training settings."""
     return BridgeModule(
         config.instantiate(cfg.denoiser),
         config.instantiate(cfg.objective),
-        config.instantiate(cfg.training.optimizer),
+        make_optimizer(cfg.training.optimizer),
         cfg.training.warmup_steps,
         cfg.training.cooldown_steps,
         OmegaConf.to_container(cfg, resolve=True),

@@ -8,6 +8,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from dbim_lightning.data import Pair, spread
+from dbim_lightning.errors import UserError
 from dbim_lightning.training.stream import ShuffledStream
 
 _SPLITS_OF_STAGE = {"fit": ("train", "validation"), "validate": ("validation",)}
@@ -114,8 +115,17 @@ class PairDataModule(LightningDataModule):
         return self._loader(data, sampler=stream)
 
     def val_dataloader(self) -> DataLoader:
-        """A fixed subset where the split is large."""
+        """A fixed subset where the split is large.
+
+        Raises:
+            UserError: Fewer images than processes.
+        """
         data = self._splits["validation"]
+        if len(data) < self.trainer.world_size:
+            raise UserError(
+                f"{len(data)} validation images for {self.trainer.world_size} processes: give one "
+                "to each, or trainer.limit_val_batches=0"
+            )
         if len(data) > self.num_validation_images:
             data = spread(data, self.num_validation_images)
         own = range(self.trainer.global_rank, len(data), self.trainer.world_size)

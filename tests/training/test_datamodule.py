@@ -6,6 +6,7 @@ from lightning import LightningModule, Trainer
 from torch.utils.data import Dataset
 
 from dbim_lightning.data import Pair
+from dbim_lightning.errors import UserError
 from dbim_lightning.training import BridgeModule, PairDataModule
 from dbim_lightning.training.datamodule import RandomFlip
 
@@ -120,6 +121,13 @@ def test_ranks_share_validation_without_repeats():
         module.setup("validate")
         shares.append(torch.cat([batch["index"] for batch in module.val_dataloader()]).tolist())
     assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+
+
+def test_fewer_validation_images_than_processes_are_refused():
+    module = as_rank(PairDataModule(Ramps, batch_size=2), 0, 11)
+    module.setup("validate")
+    with pytest.raises(UserError, match="10 validation images for 11 processes"):
+        module.val_dataloader()
 
 
 def test_splits_are_built_for_the_stage_only():
