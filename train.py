@@ -17,6 +17,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
@@ -47,6 +48,7 @@ from dbim_lightning.training.callbacks import (
 from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, LAST, require_own
 from dbim_lightning.weights import read_denoiser
 
+ENDING = OSError, MisconfigurationException  # with one line, like the project's own errors
 print_once = rank_zero_only(print)
 
 
@@ -100,10 +102,13 @@ def time_limit(max_time: Any) -> timedelta | None:
     try:
         if isinstance(max_time, str):
             days, hours, minutes, seconds = map(int, max_time.split(":"))
-            return timedelta(days, seconds, hours=hours, minutes=minutes)
-        return None if max_time is None else timedelta(**max_time)
+            max_time = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        limit = None if max_time is None else timedelta(**max_time)
     except (TypeError, ValueError) as error:
         raise UserError(f"trainer.max_time={max_time}: give DD:HH:MM:SS") from error
+    if limit is not None and limit <= timedelta(0):
+        raise UserError(f"trainer.max_time={max_time}: give more than no time")
+    return limit
 
 
 def make_trainer(cfg: DictConfig, folder: Path, step: int | None) -> lightning.Trainer:
@@ -151,6 +156,9 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
             f"{cfg.resume} stands at step {step} of {cfg.trainer.max_steps}: "
             "give a larger trainer.max_steps to train on"
         )
+    for key in ("data", "trainer", "objective", "sampler", "training.optimizer", "training.ema"):
+        if not OmegaConf.is_dict(OmegaConf.select(cfg, key)):
+            raise UserError(f"{key} must name what is made, by _target_: leave the word out")
     precision_on(device_of(cfg.trainer.accelerator), cfg.precision)  # refuses what does not exist
     if rank_zero_only.rank == 0:
         require_own(folder, cfg.resume and Path(cfg.resume), step or 0)
@@ -199,7 +207,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
     job = HydraConfig.get()
-    ends = one_line_errors(OSError) if job.mode == RunMode.RUN else nullcontext()
+    ends = (
+        one_line_errors(OSError, MisconfigurationException)
+        if job.mode == RunMode.RUN
+        else nullcontext()
+    )
     try:
         with ends:  # before Hydra tells of the error, too; a sweep goes on with its other jobs
             train(cfg, Path(os.path.relpath(job.runtime.output_dir)))
@@ -210,6 +222,7 @@ def main(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec).*")
-    with one_line_errors(OSError), config.one_line_hydra_errors("train"):
+    ignored = "does not have many workers|LeafSpec|Previous log files"  # which are kept
+    warnings.filterwarnings("ignore", message=f".*({ignored}).*")
+    with one_line_errors(*ENDING), config.one_line_hydra_errors("train"):
         main()

@@ -38,7 +38,7 @@ def _annotated(name: str) -> str:
 
 def _run_folder(resume: str | None, new: str) -> str:
     """Where a training is written: a resumed one into its own folder."""
-    own = Path(resume or "")
+    own = Path(resume or "").absolute()
     return str(own.parents[1]) if own.is_file() and own.parent.name == "checkpoints" else new
 
 

@@ -330,9 +330,10 @@ def test_evaluations_values_have_types_too():
         ({"channel_mult": []}, r"channel_mult=\[\]"),
         ({"num_res_blocks": -1}, "num_res_blocks=-1"),
         ({"dropout": 1.5}, "dropout=1.5"),
+        ({"attention_resolutions": [4]}, r"of which it has \[1\]"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused(options, message):
     whole = {"model_channels": 32, "channel_mult": [1], "num_res_blocks": 1}
     with pytest.raises(UserError, match=message):
-        ADMUNet(**whole | {"attention_resolutions": []} | options)
+        ADMUNet(**{"attention_resolutions": []} | whole | options)

@@ -15,6 +15,7 @@ from dbim_lightning.data.images import composed, image_dimensions, image_files
 from dbim_lightning.data.splits import (
     SPLIT_OF_FOLDER,
     SPLITS,
+    folders_of_splits,
     grouped,
     shared_among,
     split_by_hash,
@@ -78,7 +79,7 @@ def find_pairs(root: Path, layout: Layout) -> FoundPairs:
         UserError: nothing or more than one layout there, what could be two, pairs without partner,
             or equal names.
     """
-    if not root.is_dir() and not (root.suffix == ".csv" and root.is_file()):
+    if not root.is_dir() and not (root.suffix.lower() == ".csv" and root.is_file()):
         raise UserError(f"dataset.root={root} is no folder and no .csv file: it must hold {KNOWN}")
     table = root / "pairs.csv" if root.is_dir() else root
     if layout == "csv" or (layout == "auto" and table.is_file()):
@@ -135,7 +136,7 @@ def files_of(pairs: Iterable[PairFiles]) -> list[Path]:
 
 
 def _strips(root: Path) -> dict[str, list[PairFiles]]:
-    folders = {split: root / split for split in SPLIT_OF_FOLDER if (root / split).is_dir()}
+    folders = folders_of_splits(root)
     return {
         split: [PairFiles(name, path, path, name) for name, path in _by_name(folder).items()]
         for split, folder in (folders or {"train": root}).items()
@@ -195,6 +196,13 @@ def _folder_forms(root: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
             elif (source.is_dir() or target.is_dir()) and not _speaks(form):
                 there, missing = (source, target) if source.is_dir() else (target, source)
                 raise UserError(f"{there} has no partner {missing}: make it, or remove the other")
+    for form, found in forms.items():
+        for split, folder in folders_of_splits(root).items() if form[0].startswith("*/") else ():
+            if split not in found:
+                raise UserError(
+                    f"{folder} has no two folders of pairs, as {' and '.join(found)} have: make "
+                    "them, or move it elsewhere"
+                )
     for source, target in SIDES:
         if (f"{source}/*", f"{target}/*") in forms:
             del forms[source, target]
@@ -304,7 +312,9 @@ def _rows(table: Path) -> list[dict[str, str]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or []
+            columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {table} ({error}): save it as CSV in UTF-8") from error
     if not {"source", "target"} <= set(columns):

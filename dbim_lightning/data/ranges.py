@@ -70,10 +70,12 @@ def span_of(files: Sequence[Path], how: Range, what: str) -> Span | None:
     is_whole = not any(one.is_float for one in found)
     span = _chosen(how, low, high, is_whole, what)
     outside = sum(one.low < span[0] or one.high > span[1] for one in found)
+    others = len(files) - len(found)
+    plain = f"; {others:,} files of 8 bits are 0 to 255" if others else ""
     clipped = f"; {outside:,} files have values outside, which are clipped" if outside else ""
     tell_once(
         f"{what}: {len(found):,} files of more than 8 bits, {low:g} to {high:g}; {span[0]:g} "
-        f"becomes black and {span[1]:g} white{clipped} (the same for other data: "
+        f"becomes black and {span[1]:g} white{clipped}{plain} (the same for other data: "
         f"dataset.range=[{span[0]:g},{span[1]:g}])"
     )
     return span

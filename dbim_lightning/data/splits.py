@@ -1,5 +1,6 @@
 """Which images belong to which split."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -51,19 +52,34 @@ def shared_among(splits: Sequence[Iterable[Path]]) -> int:
     return sum(count > 1 for count in counts.values())
 
 
+def folders_of_splits(root: Path) -> dict[str, Path]:
+    """The sub-folders train, val, ... that are there, in small letters or large, by small names.
+
+    Raises:
+        UserError: two that differ in that alone.
+    """
+    found: dict[str, Path] = {}
+    entries = os.scandir(root) if root.is_dir() else ()
+    for path in sorted(Path(entry.path) for entry in entries if entry.is_dir()):
+        name = path.name.lower()
+        if name in SPLIT_OF_FOLDER:
+            if name in found:
+                raise UserError(f"{found[name]} and {path} have one name: keep one of them")
+            found[name] = path
+    return found
+
+
 def split_folders(root: Path) -> dict[str, Path]:
     """Split -> its sub-folder, where one of validation and test is taken for both.
 
     The same folder three times where neither is there: `split_of` divides its images.
     """
-    found = {
-        split: root / name for name, split in SPLIT_OF_FOLDER.items() if (root / name).is_dir()
-    }
+    found = {SPLIT_OF_FOLDER[name]: folder for name, folder in folders_of_splits(root).items()}
     held_out = found.get("validation", found.get("test"))
     if held_out is None:
         return dict.fromkeys(SPLITS, found.get("train", root))
     return {
-        "train": root / "train",
+        "train": found.get("train", root / "train"),
         "validation": held_out,
         "test": found.get("test", held_out),
     }

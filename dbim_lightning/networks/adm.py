@@ -122,6 +122,12 @@ class ADMUNet(nn.Module):
                 f"network with channel_mult={list(channel_mult)}, num_res_blocks={num_res_blocks}: "
                 "use whole numbers, multipliers from 1"
             )
+        factors = [2**level for level in range(len(channel_mult))]
+        if not set(attention_resolutions) <= set(factors):
+            raise UserError(
+                f"network with attention_resolutions={list(attention_resolutions)}: these are "
+                f"down-sampling factors, of which it has {factors}"
+            )
         if not 0 <= dropout < 1:
             raise UserError(f"network with dropout={dropout}: use a value in [0, 1)")
         self.condition_mode = condition_mode

@@ -77,7 +77,7 @@ class Checkpoints(Callback):
         self._saved = trainer.global_step
 
     def _leave_if_interrupted(self, trainer: Trainer) -> None:
-        if self._interrupted:
+        if self._interrupted and trainer.global_step < trainer.max_steps:
             self._save_last(trainer)
             print(how_to_resume(trainer.global_step, self.folder / LAST), flush=True)
             raise SystemExit(130)
@@ -88,7 +88,8 @@ class Checkpoints(Callback):
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
         is_error = isinstance(exception, Exception) and trainer.world_size == 1
-        if is_error and trainer.global_step > self._saved:
+        is_whole = all(parameter.isfinite().all() for parameter in pl_module.parameters())
+        if is_error and is_whole and trainer.global_step > self._saved:
             self._save_last(trainer)
             print(how_to_resume(trainer.global_step, self.folder / LAST), flush=True)
 

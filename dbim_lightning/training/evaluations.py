@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -63,6 +64,7 @@ class Evaluations(Callback):
         self._step, self._smallest, self._improved = 0, math.inf, False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._dataset = pl_module.config.get("dataset")
         self._step, self._smallest = trainer.global_step, self._kept()
         with isolate_rng():
             self._evaluator = self._make_evaluator(pl_module)
@@ -77,10 +79,18 @@ class Evaluations(Callback):
     def _kept(self) -> float:
         """The cost of the best checkpoint that an earlier run left in the folder."""
         file = self.folder / "checkpoints" / BEST
-        if not file.exists():
+        if not (file.exists() and file.with_suffix(".ckpt").exists()):
             return math.inf
-        kept = json.loads(file.read_text())
-        return kept["cost"] if kept["best"] == self.best else math.inf
+        try:
+            kept = json.loads(file.read_text())
+        except json.JSONDecodeError:
+            return math.inf
+        is_same = {**kept, "cost": None} == {**self._judged_by(), "cost": None}
+        return kept["cost"] if is_same and kept["cost"] is not None else math.inf
+
+    def _judged_by(self) -> dict[str, Any]:
+        """What the best number depends on beside the weights."""
+        return {"best": self.best, "num_images": self.num_images, "dataset": self._dataset}
 
     def _make_evaluator(self, pl_module: LightningModule) -> Evaluator:
         return Evaluator(
@@ -127,11 +137,10 @@ class Evaluations(Callback):
         if not self._improved:
             return
         self._improved, folder = False, self.folder / "checkpoints"
-        if trainer.is_global_zero:
-            kept = {"best": self.best, "cost": self._smallest}
-            write_json(folder / BEST, kept)
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.save_checkpoint(folder / "best.ckpt")
         elif trainer.is_global_zero:
             with whole(folder / "best.ckpt") as beside:
                 shutil.copyfile(folder / "last.ckpt", beside)
+        if trainer.is_global_zero:
+            write_json(folder / BEST, {**self._judged_by(), "cost": self._smallest})

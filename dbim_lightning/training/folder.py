@@ -29,11 +29,18 @@ def require_own(folder: Path, resumed: Path | None, step: int) -> None:
             f"{folder} holds a run already: choose another with hydra.run.dir=DIR, or go on "
             f"with {word('resume', last)}"
         )
-    if is_own and last.exists() and read_tensors(last)["global_step"] > step:
+    if is_own and last.exists() and _step_of(last) > step:
         raise UserError(
             f"{folder} has later steps than {resumed}: go on with {word('resume', last)}, or "
             "branch off into another folder with hydra.run.dir=DIR"
         )
+
+
+def _step_of(checkpoint: Path) -> int:
+    try:
+        return read_tensors(checkpoint)["global_step"]
+    except UserError as error:
+        raise UserError(f"{error}; or delete it, to go on from an earlier one") from error
 
 
 def finished_at(folder: Path) -> int | None:

@@ -54,5 +54,7 @@ def _is_before(row: dict[str, str], step: int, finished: bool) -> bool:
     Lightning counts steps from 0 while it trains, and from 1 after that; evaluations, which give no
     epoch, count from 1.
     """
+    if not row["step"]:  # torn, when a run was killed
+        return False
     counts_from_1 = finished or not row["epoch"]
     return int(row["step"]) < step + counts_from_1

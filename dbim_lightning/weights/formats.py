@@ -29,7 +29,8 @@ def unwrapped(content: dict[str, Any]) -> tuple[str, Weights]:
         raise UserError(f"no state dict in it, but {kinds or 'nothing'}: give a file with one")
     chosen = list(found)
     if len(chosen) > 1:
-        chosen = [place for place in found if re.search(r"(?<![a-z])ema(?![a-z])", place.lower())]
+        ema = re.compile(r"(?<!no_)(?<!non_)(?<!no)(?<!non)(?<![a-z])ema(?![a-z])")
+        chosen = [place for place in found if ema.search(place.lower())]
     if len(chosen) != 1:
         raise UserError(
             f"several state dicts in it, {', '.join(chosen or found)}: save the one that you mean "

@@ -239,3 +239,29 @@ def test_an_image_that_breaks_in_training_is_one_line(tmp_path, workers):
     message = f"error: {broken} is not a readable image (image file is truncated): repair or rem"
     with pytest.raises(SystemExit, match=f"^{re.escape(message)}ove it$"), one_line_errors():
         list(loader)
+
+
+def test_capitals_of_split_folders_do_not_matter(tmp_path):
+    as_strips(tmp_path / "Train", some_pairs(3))
+    as_strips(tmp_path / "TEST", {"x": picture(2, 16, 16, 3)})
+    assert len(PairedFolder("train", tmp_path, 16)) == 3
+    assert [pair["name"] for pair in PairedFolder("test", tmp_path, 16)] == ["x"]
+    as_strips(tmp_path / "train", some_pairs(3))
+    with pytest.raises(UserError, match=r"Train and .*train have one name"):
+        PairedFolder("train", tmp_path, 16)
+
+
+@pytest.mark.parametrize("there", ["test/low", "test"])
+def test_a_split_without_the_folders_of_the_others_is_no_part_of_training(tmp_path, there):
+    for side in ("low", "high"):
+        as_strips(tmp_path / "train" / side, some_pairs(3))
+    as_strips(tmp_path / there, some_pairs(3))
+    with pytest.raises(UserError, match=r"test has no two folders of pairs, as train have"):
+        PairedFolder("train", tmp_path, 16)
+
+
+def test_columns_of_a_table_may_have_capitals_and_blanks(tmp_path):
+    save(tmp_path / "a.png", picture(16, 16, 3))
+    rows = [("a.png", "a.png", "train"), ("a.png", "a.png", "test")]
+    as_table(tmp_path / "pairs.csv", rows, "Source, target,Split ")
+    assert len(PairedFolder("train", tmp_path, 16)) == len(PairedFolder("test", tmp_path, 16)) == 1

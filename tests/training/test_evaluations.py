@@ -255,3 +255,17 @@ def test_a_run_that_goes_on_keeps_the_best_checkpoint_unless_its_number_is_anoth
     fit(tmp_path, [evaluations(tmp_path, best=other)], **worse)
     assert (tmp_path / "checkpoints" / "best.ckpt").read_bytes() != kept
     assert saved(tmp_path, "best.ckpt")["global_step"] == 2
+
+
+def test_a_best_number_of_other_images_or_without_its_checkpoint_counts_no_more(tmp_path):
+    best, checkpoints = "eval/dbim_nfe4/mse", tmp_path / "checkpoints"
+    fit(tmp_path, [evaluations(tmp_path, best=best)], steps=4)
+    kept = (checkpoints / "best.ckpt").read_bytes()
+    worse = {"steps": 6, "lr": -0.3}
+    fit(tmp_path, [evaluations(tmp_path, best=best, num_images=5)], **worse)
+    assert (checkpoints / "best.ckpt").read_bytes() != kept
+    (checkpoints / "best.ckpt").unlink()
+    fit(tmp_path, [evaluations(tmp_path, best=best, num_images=5)], **worse)
+    assert (checkpoints / "best.ckpt").exists()
+    (checkpoints / "best.json").write_text("")
+    fit(tmp_path, [evaluations(tmp_path, best=best, num_images=5)], **worse)
