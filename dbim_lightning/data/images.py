@@ -22,7 +22,9 @@ Span = tuple[float, float]
 """The values that become black and white, of images with more than 8 bits."""
 SIXTEEN_BITS: Span = (0, 65535)
 SYSTEM = {"@eadir", "__macosx", "lost+found", "$recycle.bin", "system volume information"}
+SYSTEM |= {"#recycle", "@recycle", "#snapshot"}
 NO_PICTURES = {"EPS", "WMF", "GRIB", "BUFR", "HDF5", "MPEG", "PDF"}  # or by another program
+ONE_PICTURE = {"MPO", "PSD"}  # whose further frames are previews or layers
 
 
 @cache
@@ -43,11 +45,19 @@ def image_names(folder: Path) -> list[str]:
 
     Linked folders are followed. It tells once what it leaves out.
     """
+    names, left_out = listed(folder)
+    if left_out:
+        told = [f"{count:,} {what}" for what, count in sorted(left_out.items())]
+        tell_once(f"{folder}: left out {', '.join(told)}")
+    return names
+
+
+def listed(folder: Path) -> tuple[list[str], Counter[str]]:
+    """What `image_names` gives, and how many files of which kinds are left out."""
     names, left_out = [], Counter()
-    seen = {os.path.realpath(folder)}
     for parent, folders, files in os.walk(folder, followlinks=True):
         left_out["hidden"] += sum(map(is_hidden, [*folders, *files]))
-        folders[:] = [name for name in folders if _is_new(Path(parent, name), seen)]
+        folders[:] = [name for name in folders if _is_followed(Path(parent, name), folder)]
         prefix = Path(parent).relative_to(folder).as_posix() + "/"
         for file in files:
             suffix = Path(file).suffix.lower()
@@ -55,19 +65,18 @@ def image_names(folder: Path) -> list[str]:
                 names.append(prefix.removeprefix("./") + file)
             elif not is_hidden(file):
                 left_out[suffix or "without suffix"] += 1
-    told = [f"{count:,} {what}" for what, count in sorted(left_out.items()) if count]
-    if names and told:
-        tell_once(f"{folder}: left out {', '.join(told)}")
-    return sorted(names)
+    return sorted(names), +left_out
 
 
-def _is_new(folder: Path, seen: set[str]) -> bool:
-    """Whether to go into a folder: not if it is hidden, or a link to where one has been."""
-    real = os.path.realpath(folder)
-    if is_hidden(folder.name) or (folder.is_symlink() and real in seen):
+def _is_followed(folder: Path, root: Path) -> bool:
+    """Whether to go into a folder: not if it is hidden, or a link back to where it stands."""
+    if is_hidden(folder.name):
         return False
-    seen.add(real)
-    return True
+    if not folder.is_symlink():
+        return True
+    depth = len(folder.relative_to(root).parts)
+    above = [Path(os.path.realpath(parent)) for parent in folder.parents[:depth]]
+    return not any(parent.is_relative_to(os.path.realpath(folder)) for parent in above)
 
 
 @cache
@@ -90,7 +99,7 @@ def read_image(path: Path, span: Span | None = None) -> Image.Image:
     """An image as people see it: RGB, turned as its EXIF data say, on white where transparent.
 
     Args:
-        path: of the file; of several frames it takes the first and says so.
+        path: of the file; of several frames it takes the first, which is told.
         span: values that become black and white, where there are more than 8 bits to a value. Of 0
             to 65535 the upper 8 bits are taken; None is the same, and refuses floats.
 
@@ -98,8 +107,6 @@ def read_image(path: Path, span: Span | None = None) -> Image.Image:
         UserError: no such file, or not a whole image.
     """
     with opened(path) as image:
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            tell_once(f"{path.parent}: of {path.suffix} files with several frames, the first")
         return _rgb(ImageOps.exif_transpose(image), span)
 
 
@@ -116,15 +123,20 @@ def image_dimensions(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """The image of a file, whose errors become one `UserError` that names it."""
+    """The image of a file, whose errors become one `UserError` that names it.
+
+    Decoders raise whatever they like on broken files, so every exception counts.
+    """
     try:
         with Image.open(path) as image:
+            if image.format not in ONE_PICTURE and getattr(image, "is_animated", False):
+                tell_once(f"{path.parent}: of {path.suffix} files with several frames, the first")
             yield image
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"no image at {path}: the data changed; check its folder") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, UserError):
-            raise
+    except Exception as error:
         raise UserError(f"{path} is not a readable image ({error}): repair or remove it") from error
 
 
@@ -140,7 +152,10 @@ def _rgb(image: Image.Image, span: Span | None) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if is_deep(image):
         low, high = span
-        levels = (np.asarray(image).astype(np.float64) - low) / (high - low) * 255
+        values = np.asarray(image).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it has values that are no numbers")
+        levels = (values - low) / (high - low) * 255
         image = Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -94,3 +94,11 @@ def test_the_first_of_several_frames_is_taken_which_is_told_once(tmp_path, capsy
         assert np.unique(np.array(read_image(tmp_path / f"{name}.gif"))).tolist() == [10]
     said = capsys.readouterr().out
     assert said == f"{tmp_path}: of .gif files with several frames, the first\n"
+
+
+def test_broken_files_are_named_whatever_their_decoder_raises(tmp_path):
+    path = save(tmp_path / "a.dds", picture(24, 24, 3))
+    content = path.read_bytes()
+    path.write_bytes(content[:80] + bytes(4) + content[84:])  # a pixel format that nothing reads
+    with pytest.raises(UserError, match=r"a\.dds is not a readable image"):
+        read_image(path)
