@@ -2,21 +2,20 @@
 
 import csv
 import os
-import unicodedata
 from collections.abc import Iterable
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rich.progress import track
 
-from dbim_lightning.data.images import composed, image_dimensions, image_files
+from dbim_lightning.data.images import composed, image_dimensions, image_files, listed
 from dbim_lightning.data.splits import (
     SPLIT_OF_FOLDER,
     SPLITS,
     folders_of_splits,
     grouped,
+    places,
     shared_among,
     split_by_hash,
 )
@@ -55,7 +54,7 @@ MANY = 20_000
 class PairFiles(NamedTuple):
     """One pair on disk; a strip is both source and target.
 
-    group: the smallest of the pairs that are kept in one split with it.
+    group: its name, or in a table where its source is; the smallest among pairs that share a file.
     """
 
     name: str
@@ -92,7 +91,7 @@ def find_pairs(root: Path, layout: Layout) -> FoundPairs:
     if forms:
         ((told, folders),) = forms.items()
         groups = {split: _folder_pairs(*both) for split, both in folders.items()}
-        return _found("folders", root, told, groups)
+        return _found("folders", root, told + _told_beside(root, groups), groups)
     if layout == "folders":
         raise UserError(f"{root} has no two folders of pairs: it must hold {KNOWN}")
     groups = _strips(root)
@@ -100,7 +99,8 @@ def find_pairs(root: Path, layout: Layout) -> FoundPairs:
         files = [pair.source for pairs in groups.values() for pair in pairs]
         _refuse_two_folders(root, files)
         _refuse_single_images(root, tuple(files))
-    return _found("strips", root, "strips side by side", groups)
+    told = "strips side by side" + _told_beside(root, groups)
+    return _found("strips", root, told, groups)
 
 
 def _found(layout: Layout, root: Path, told: str, groups: dict[str, list[PairFiles]]) -> FoundPairs:
@@ -110,7 +110,7 @@ def _found(layout: Layout, root: Path, told: str, groups: dict[str, list[PairFil
         split = SPLIT_OF_FOLDER[group]
         if splits[split]:
             raise UserError(f"{root} has two folders for the {split} split: keep one of them")
-        splits[split] = sorted(pairs)
+        splits[split] = sorted(_with_groups(pairs))
     if not any(splits.values()):
         raise UserError(f"no images in {root}: it must hold {KNOWN}")
     if splits["validation"] or splits["test"]:
@@ -128,6 +128,20 @@ def _found(layout: Layout, root: Path, told: str, groups: dict[str, list[PairFil
     shared = shared_among(files)
     warned = f"; {shared:,} files stand in two splits" if shared else ""
     return FoundPairs(layout, splits, f"{told}, {counts}{' (the same)' if is_same else ''}{warned}")
+
+
+def _with_groups(pairs: list[PairFiles]) -> list[PairFiles]:
+    """The pairs with the smallest group among those that share a file."""
+    groups = grouped([pair.group for pair in pairs], [(pair.source, pair.target) for pair in pairs])
+    return [pair._replace(group=group) for pair, group in zip(pairs, groups, strict=True)]
+
+
+def _told_beside(root: Path, groups: dict[str, list[PairFiles]]) -> str:
+    """How many images below the root are in no pair, in words."""
+    inside = files_of(pair for pairs in groups.values() for pair in pairs)
+    every = [root / name for name in listed(root)[0]]
+    beside = len(set(places(every)) - set(places(inside)))
+    return f", {beside:,} images in other folders left out" if beside else ""
 
 
 def files_of(pairs: Iterable[PairFiles]) -> list[Path]:
@@ -148,16 +162,20 @@ def _refuse_two_folders(root: Path, files: list[Path]) -> None:
     strips."""
     names: dict[Path, set[str]] = {}
     for path in files:
-        names.setdefault(path.parent, set()).add(composed(path.stem))
-    folders = sorted(folder for folder in names if folder.name not in SPLIT_OF_FOLDER)
-    for one, other in combinations(folders, 2):
-        speak = {one.name.lower(), other.name.lower()} <= UNCLEAR
-        if one.parent == other.parent and (speak or names[one] == names[other]):
-            raise UserError(
-                f"{one} and {other} look like the two sides of pairs: rename (or link) that of the "
-                "sources to source and the other to target, or list the pairs in pairs.csv; if "
-                "each image is a strip of both, dataset.layout=strips"
-            )
+        place = path.relative_to(root).with_suffix("")
+        for folder in place.parents[:-1]:
+            names.setdefault(folder, set()).add(composed(place.relative_to(folder).as_posix()))
+    first: dict[tuple[Path, object], Path] = {}
+    for folder in sorted(folder for folder in names if folder.name not in SPLIT_OF_FOLDER):
+        looks = [frozenset(names[folder]), "unclear"]
+        for look in looks if folder.name.lower() in UNCLEAR else looks[:1]:
+            other = first.setdefault((folder.parent, look), folder)
+            if other != folder:
+                raise UserError(
+                    f"{root / other} and {root / folder} look like the two sides of pairs: rename "
+                    "(or link) that of the sources to source and the other to target, or list the "
+                    "pairs in pairs.csv; if each image is a strip of both, dataset.layout=strips"
+                )
 
 
 @cache
@@ -189,13 +207,16 @@ def _folder_forms(root: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
     forms: dict[tuple[str, str], dict[str, tuple[Path, Path]]] = {}
     folders = _Folders(root)
     for form in FORMS:
+        lonely = []
         for split in SPLIT_OF_FOLDER if "*" in form[0] else ["train"]:
             source, target = (folders.at(side.replace("*", split)) for side in form)
             if source.is_dir() and target.is_dir():
                 forms.setdefault(form, {})[split] = source, target
-            elif (source.is_dir() or target.is_dir()) and not _speaks(form):
-                there, missing = (source, target) if source.is_dir() else (target, source)
-                raise UserError(f"{there} has no partner {missing}: make it, or remove the other")
+            elif source.is_dir() or target.is_dir():
+                lonely.append((source, target) if source.is_dir() else (target, source))
+        if lonely and (not _speaks(form) or (form in forms and form[0].endswith("/*"))):
+            there, missing = lonely[0]
+            raise UserError(f"{there} has no partner {missing}: make it, or remove the other")
     for form, found in forms.items():
         for split, folder in folders_of_splits(root).items() if form[0].startswith("*/") else ():
             if split not in found:
@@ -210,7 +231,7 @@ def _folder_forms(root: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
 
 
 def _speaks(form: tuple[str, str]) -> bool:
-    """Whether a folder of this name may be there without the other."""
+    """Whether a folder of this name may be there without the other, if no split has both."""
     sides = tuple(side.replace("*", "").strip("/") for side in form)
     return sides in SPEAKING
 
@@ -263,17 +284,17 @@ def _by_name(folder: Path) -> dict[str, Path]:
 def _table_pairs(table: Path) -> dict[str, list[PairFiles]]:
     """Reads a CSV with the columns source, target and optionally split and name."""
     rows = _rows(table)
-    both = [[_on_disk(table.parent / row[side]) for side in ("source", "target")] for row in rows]
+    disk = _Disk()
+    both = [[disk.at(table.parent / row[side]) for side in ("source", "target")] for row in rows]
     missing = [path for files in both for path in files if not path.is_file()]
     if missing:
         raise UserError(
             f"{table} lists {len(missing)} files that are not there (paths are relative to "
             f"{table.parent}): {_first_ten(missing)}"
         )
-    sources = _places([source for source, _ in both], table.parent)
-    shared = grouped(sources, [[_real(path) for path in files] for files in both])
+    stems = _lasting_names([source for source, _ in both], table.parent)
     groups: dict[str, dict[str, PairFiles]] = {}
-    for row, files, group in zip(rows, both, shared, strict=True):
+    for row, files, stem in zip(rows, both, stems, strict=True):
         split = row.get("split", "train")
         if split not in SPLIT_OF_FOLDER:
             raise UserError(f"{table} has the split {split!r}: use {', '.join(SPLIT_OF_FOLDER)}")
@@ -281,31 +302,41 @@ def _table_pairs(table: Path) -> dict[str, list[PairFiles]]:
         pairs = groups.setdefault(SPLIT_OF_FOLDER[split], {})
         if name in pairs:
             raise UserError(f"{table} has two pairs {name}: tell them apart in a column name")
-        pairs[name] = PairFiles(name, *files, group)
+        pairs[name] = PairFiles(name, *files, stem)
     return {split: list(pairs.values()) for split, pairs in groups.items()}
 
 
-def _on_disk(path: Path) -> Path:
-    """The path as the disk spells it, where a table has other code points for the same letters."""
-    for form in ("NFC", "NFD"):
-        other = Path(unicodedata.normalize(form, str(path)))
-        if not path.is_file() and other.is_file():
-            return other
-    return path
+class _Disk:
+    """Paths as the disk spells them, where others have other code points for the same letters."""
+
+    def __init__(self):
+        self._inside: dict[Path, dict[str, Path]] = {}
+
+    def at(self, path: Path) -> Path:
+        """The path on disk, or where it would be."""
+        if path.exists() or path.parent == path:
+            return path
+        folder = self.at(path.parent)
+        if folder not in self._inside:
+            entries = folder.iterdir() if folder.is_dir() else ()
+            self._inside[folder] = {composed(entry.name): entry for entry in entries}
+        return self._inside[folder].get(composed(path.name), folder / path.name)
 
 
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
-
-
-def _places(files: list[Path], folder: Path) -> list[str]:
+def _lasting_names(files: list[Path], folder: Path) -> list[str]:
     """Where files are, without suffix, as it stays when all are moved: from the folder, if all are
-    below it, else from the deepest folder that they share."""
-    paths = [_real(path) for path in files]
-    base = _real(folder)
-    if not all(path.is_relative_to(base) for path in paths):
+    below it, by their names or links followed, else from the deepest folder that they share."""
+    for spelled in (_normal, os.path.realpath):
+        paths, base = [Path(spelled(path)) for path in files], Path(spelled(folder))
+        if all(path.is_relative_to(base) for path in paths):
+            break
+    else:
         base = Path(os.path.commonpath([path.parent for path in paths]))
     return [composed(path.relative_to(base).with_suffix("").as_posix()) for path in paths]
+
+
+def _normal(path: Path) -> str:
+    return os.path.normpath(path.absolute())
 
 
 def _rows(table: Path) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from dbim_lightning.data.images import (
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.paired_folder import Interpolation
 from dbim_lightning.data.ranges import Range, may_be_deep, require_range, span_of
-from dbim_lightning.data.splits import split_folders, split_images
+from dbim_lightning.data.splits import image_groups, split_folders, split_images
 from dbim_lightning.errors import UserError
 
 Corruption = Callable[[Tensor, int], dict[str, Tensor]]
@@ -120,6 +120,11 @@ class Restoration(Dataset):
     def files(self) -> list[Path]:
         """Every file that the images are read from."""
         return [self.folder / str(name) for name in self._names]
+
+    @property
+    def groups(self) -> list[str]:
+        """For each pair the smallest name among those that are links to its file."""
+        return image_groups(self.folder, self._names.tolist())
 
 
 def _named(corruption: str) -> Corruption:

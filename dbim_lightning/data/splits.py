@@ -20,12 +20,12 @@ def split_by_hash(name: str) -> str:
     return "test" if residue < 2 else "validation" if residue == 2 else "train"
 
 
-def grouped(names: Sequence[str], files: Sequence[Iterable[Path]]) -> list[str]:
+def grouped(names: Sequence[str], files: Sequence[Sequence[Path]]) -> list[str]:
     """For each pair the smallest name among those that share a file, directly or in a chain.
 
     Args:
         names: of the pairs.
-        files: of each pair.
+        files: of each pair; links to one file are that file.
     """
     parent = list(range(len(names)))
 
@@ -35,11 +35,11 @@ def grouped(names: Sequence[str], files: Sequence[Iterable[Path]]) -> list[str]:
             i = parent[i]
         return i
 
-    first: dict[Path, int] = {}
-    for i, own in enumerate(files):
-        for file in own:
-            low, high = sorted((root(i), root(first.setdefault(file, i))))
-            parent[high] = low
+    first: dict[str, int] = {}
+    owners = [i for i, own in enumerate(files) for _ in own]
+    for i, place in zip(owners, places(file for own in files for file in own), strict=True):
+        low, high = sorted((root(i), root(first.setdefault(place, i))))
+        parent[high] = low
     smallest: dict[int, str] = {}
     for i, name in enumerate(names):
         smallest[root(i)] = min(name, smallest.get(root(i), name))
@@ -47,8 +47,8 @@ def grouped(names: Sequence[str], files: Sequence[Iterable[Path]]) -> list[str]:
 
 
 def shared_among(splits: Sequence[Iterable[Path]]) -> int:
-    """How many files stand in more than one split."""
-    counts = Counter(file for files in splits for file in set(files))
+    """How many files stand in more than one split, by themselves or as links."""
+    counts = Counter(place for files in splits for place in set(places(files)))
     return sum(count > 1 for count in counts.values())
 
 
@@ -69,10 +69,24 @@ def folders_of_splits(root: Path) -> dict[str, Path]:
     return found
 
 
+def places(files: Iterable[Path]) -> list[str]:
+    """Where files are, links followed; each folder is looked up once."""
+    folders: dict[Path, str] = {}
+    found = []
+    for file in files:
+        if file.is_symlink():
+            found.append(os.path.realpath(file))
+            continue
+        if file.parent not in folders:
+            folders[file.parent] = os.path.realpath(file.parent)
+        found.append(f"{folders[file.parent]}/{file.name}")
+    return found
+
+
 def split_folders(root: Path) -> dict[str, Path]:
     """Split -> its sub-folder, where one of validation and test is taken for both.
 
-    The same folder three times where neither is there: `split_of` divides its images.
+    The same folder three times where neither is there: hashes divide its images.
     """
     found = {SPLIT_OF_FOLDER[name]: folder for name, folder in folders_of_splits(root).items()}
     held_out = found.get("validation", found.get("test"))
@@ -85,13 +99,11 @@ def split_folders(root: Path) -> dict[str, Path]:
     }
 
 
-def split_of(name: str) -> str:
-    """The split of an image by its path from the folder, whatever its suffix."""
-    return split_by_hash(name.rpartition(".")[0])
-
-
 def split_images(root: Path, split: str) -> tuple[Path, list[str]]:
     """The folder with the images of a split, and their sorted paths from it.
+
+    A hash of the path without suffix divides a folder without splits; links to one file stay
+    together.
 
     Raises:
         UserError: no such split.
@@ -101,5 +113,13 @@ def split_images(root: Path, split: str) -> tuple[Path, list[str]]:
     folders = split_folders(root)
     names = image_names(folders[split])
     if folders["train"] == folders["test"]:
-        names = [name for name in names if split_of(name) == split]
+        groups = image_groups(folders[split], names)
+        pairs = zip(names, groups, strict=True)
+        names = [name for name, group in pairs if split_by_hash(group) == split]
     return folders[split], names
+
+
+def image_groups(folder: Path, names: Sequence[str]) -> list[str]:
+    """For each image the smallest name, without suffix, among the links to its file."""
+    stems = [composed(name.rpartition(".")[0]) for name in names]
+    return grouped(stems, [[folder / name] for name in names])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from picture_files import hashed
 from PIL import Image
 from torch.utils.data import default_collate
 from torchvision import transforms
@@ -16,7 +17,7 @@ from dbim_lightning.config import CONF
 from dbim_lightning.data import Restoration
 from dbim_lightning.data.corruptions import inpaint_freeform, sr4x_pool
 from dbim_lightning.data.images import image_files
-from dbim_lightning.data.splits import SPLITS, split_of
+from dbim_lightning.data.splits import SPLITS
 from dbim_lightning.errors import UserError
 
 NAMES = ["jpeg", "sr4x_pool", "sr4x_bicubic", "blur_uniform", "blur_gauss", "inpaint_center"]
@@ -97,9 +98,8 @@ def test_hash_divides_a_folder_without_splits(folder):
     )
     for split in SPLITS:
         assert names[split] == sorted(names[split])
-        assert {split_of(f"{name}.png") for name in names[split]} == {split}
+        assert {hashed(name) for name in names[split]} == {split}
     assert len(names["train"]) > 40
-    assert split_of("a/b.png") == split_of("a/b.jpeg")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_errors(folder, tmp_path):
         make("jpeg", labels=True)
     (folder / "0.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"0\.png is not a readable image"):
-        Restoration(split_of("0.png"), folder, "jpeg", 32)[0]
+        Restoration(hashed("0"), folder, "jpeg", 32)[0]
 
 
 def test_hidden_files_and_others_are_no_images(folder):
@@ -202,3 +202,29 @@ def test_hidden_files_and_others_are_no_images(folder):
     assert names == sorted(names)
     assert len(names) == 61
     assert "UPPER.JPG" in names
+
+
+def test_links_to_one_image_stay_in_one_split(folder, tmp_path):
+    (tmp_path / "links").mkdir()
+    for i in range(40):
+        deep = "deep/er/" if i // 4 % 3 else ""
+        (tmp_path / f"links/{i:02}.png").symlink_to(folder / f"{deep}{i // 4}.png")
+    found = []
+    for split in SPLITS:
+        if split in {hashed(f"{i:02}") for i in range(0, 40, 4)}:
+            data = Restoration(split, tmp_path / "links", "jpeg", 32)
+            assert data.groups == [f"{int(pair['name']) // 4 * 4:02}" for pair in data]
+            assert {hashed(group) for group in data.groups} == {split}
+            found += data.groups
+    assert len(found) == 40
+
+
+def test_images_of_few_colours_keep_them(folder):
+    overrides = [f"dataset.root={folder}", "dataset.image_size=32"]
+    for path in image_files(folder):
+        Image.fromarray(np.array(Image.open(path)) // 128 * 255).save(path)
+    colours = {}
+    for how in ("nearest", "bicubic"):
+        data = configured("restoration", *overrides, f"dataset.interpolation={how}")("train")
+        colours[how] = len(data[0]["x_0"].unique())
+    assert colours["nearest"] == 2 < colours["bicubic"]
