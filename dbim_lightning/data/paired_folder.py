@@ -38,8 +38,8 @@ class PairedFolder(Dataset):
 
     Splits are the folders (or the column) train, val or validation or valid, and test. One of the
     last two is taken for both; where neither is there, a hash of the name divides the pairs into
-    85% train, 5% validation and 10% test. In a CSV it is the source's path that counts, and pairs
-    that share a source or target stay together.
+    85% train, 5% validation and 10% test. In a CSV it is the source's path that counts. Pairs that
+    share a source or target, also by links, stay together.
 
     Args:
         split: train, validation or test.
@@ -91,7 +91,7 @@ class PairedFolder(Dataset):
                 f"{root} has no {split} pairs ({found.told}): put some into a folder {split}/ "
                 "of their own (in a CSV: name it in the column split)"
             )
-        self._spans = self._found_spans(found, ranges, root)
+        self._spans = self._found_spans(found, ranges, root, check)
         if check:
             for files in track(self._files, f"Checking {root}", disable=len(self) <= 20_000):
                 self._require_fitting(files, *self._both(files))
@@ -119,7 +119,7 @@ class PairedFolder(Dataset):
 
     @property
     def groups(self) -> list[str]:
-        """For each pair the smallest name among those that are kept in one split with it."""
+        """For each pair the smallest name among those that share a file, also in a chain."""
         return [files.group for files in self._files]
 
     @property
@@ -129,18 +129,20 @@ class PairedFolder(Dataset):
         return {"range": found} if any(self._spans) else {}
 
     def _found_spans(
-        self, found: FoundPairs, ranges: list[Range], root: str | Path
+        self, found: FoundPairs, ranges: list[Range], root: str | Path, check: bool
     ) -> tuple[Span | None, Span | None]:
         """The values that become black and white, of sources and targets in all splits."""
         pairs = [pair for split in SPLITS for pair in found.splits[split]]
         sources = sorted({pair.source for pair in pairs})
         if self._strips:
-            span = span_of(sources, ranges[0], f"strips of {root}")
+            if ranges[0] != ranges[1]:
+                raise UserError(f"dataset.range={ranges}: a strip has one range, give one")
+            span = span_of(sources, ranges[0], f"strips of {root}", check)
             return span, span
         targets = sorted({pair.target for pair in pairs})
         return (
-            span_of(sources, ranges[0], f"sources of {root}"),
-            span_of(targets, ranges[1], f"targets of {root}"),
+            span_of(sources, ranges[0], f"sources of {root}", check),
+            span_of(targets, ranges[1], f"targets of {root}", check),
         )
 
     def _both(self, files: PairFiles) -> tuple[tuple[int, int], tuple[int, int]]:

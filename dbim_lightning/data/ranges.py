@@ -1,5 +1,6 @@
 """Which values of images with more than 8 bits become black and white: one range for all files."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -30,8 +31,14 @@ def require_range(how: Range) -> None:
                 f"dataset.range={how} does not exist: choose {', '.join(get_args(Choice))}, or two "
                 "numbers, such as [0,9000]"
             )
-    elif len(how) != 2 or not how[0] < how[1]:
-        raise UserError(f"dataset.range={list(how)}: give two rising numbers, such as [0,9000]")
+    elif not _is_span(how):
+        raise UserError(f"dataset.range={how}: give two rising numbers, such as [0,9000]")
+
+
+def _is_span(how: object) -> bool:
+    is_list = isinstance(how, Sequence) and len(how) == 2
+    numbers = is_list and all(isinstance(end, int | float) and math.isfinite(end) for end in how)
+    return numbers and how[0] < how[1]
 
 
 def may_be_deep(file: str | Path) -> bool:
@@ -39,7 +46,7 @@ def may_be_deep(file: str | Path) -> bool:
     return Path(file).suffix.lower() not in EIGHT_BIT_SUFFIXES
 
 
-def span_of(files: Sequence[Path], how: Range, what: str) -> Span | None:
+def span_of(files: Sequence[Path], how: Range, what: str, check: bool = True) -> Span | None:
     """The values that become black and white in all of these files; tells them.
 
     Only images with one channel of more than 8 bits are looked at; others are 0 to 255 always, and
@@ -51,6 +58,7 @@ def span_of(files: Sequence[Path], how: Range, what: str) -> Span | None:
             highest of all files, two numbers, or "auto": of whole numbers from 0 "8bit" if none is
             above 255, and "16bit" if one is above 32767 and none above 65535; else "minmax".
         what: the files are, in words.
+        check: refuses values that are no numbers; else such files are passed over, too.
 
     Raises:
         UserError: a value that is no number, or one value alone for "minmax".
@@ -63,7 +71,10 @@ def span_of(files: Sequence[Path], how: Range, what: str) -> Span | None:
             found[path] = _extremes(path, stat.st_size, stat.st_mtime_ns)
         except (OSError, _Broken):
             continue
-    found = [extremes for extremes in found.values() if extremes is not None]
+    for path, extremes in found.items():
+        if check and extremes is not None and not extremes.is_finite:
+            raise UserError(f"{path} has values that are no numbers: repair or remove it")
+    found = [one for one in found.values() if one is not None and one.is_finite]
     if not found:
         return None
     low, high = min(one.low for one in found), max(one.high for one in found)
@@ -98,6 +109,10 @@ class _Extremes(NamedTuple):
     high: float
     is_float: bool
 
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
 
 class _Broken(Exception):
     """A file that whoever reads it will name."""
@@ -113,6 +128,4 @@ def _extremes(path: Path, size: int, changed: int) -> _Extremes | None:
             values, is_float = np.asarray(image), image.mode == "F"
     except UserError as error:
         raise _Broken from error
-    if not np.isfinite(values).all():
-        raise UserError(f"{path} has values that are no numbers: repair or remove it")
     return _Extremes(float(values.min()), float(values.max()), is_float)

@@ -382,3 +382,82 @@ def test_loads_in_worker_processes(tmp_path):
     batches = list(module.val_dataloader())
     assert [name for batch in batches for name in batch["name"]] == sorted(pairs)
     assert batches[0]["x_0"].shape == (4, 3, 16, 16)
+
+
+def test_links_to_one_file_stay_in_one_split(tmp_path):
+    for i in range(90):
+        save(tmp_path / f"elsewhere/{i // 3}.png", picture(16, 16, 3, seed=i // 3))
+        save(tmp_path / f"data/target/{i:02}.png", picture(16, 16, 3, seed=i))
+        (tmp_path / "data/source").mkdir(exist_ok=True)
+        (tmp_path / f"data/source/{i:02}.png").symlink_to(tmp_path / f"elsewhere/{i // 3}.png")
+    for split in SPLITS:
+        data = PairedFolder(split, tmp_path / "data", 16)
+        assert data.groups == [f"{int(pair['name']) // 3 * 3:02}" for pair in data]
+        assert {hashed(group) for group in data.groups} == {split}
+
+
+def test_links_in_a_table_are_named_by_where_they_stand(tmp_path):
+    rows = []
+    for i in range(60):
+        save(tmp_path / f"elsewhere/x{i}.png", picture(16, 16, 3, seed=i))
+        save(tmp_path / f"data/t/{i}.png", picture(16, 16, 3, seed=i))
+        (tmp_path / "data/s").mkdir(exist_ok=True)
+        (tmp_path / f"data/s/{i}.png").symlink_to(tmp_path / f"elsewhere/x{i}.png")
+        rows.append((f"s/{i}.png", f"t/{i}.png"))
+    as_table(tmp_path / "data/pairs.csv", rows)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for root in ("data", "link"):
+        for split, pairs in all_of(tmp_path / root).items():
+            assert {hashed(pair["name"]) for pair in pairs} == {split}
+
+
+def test_files_in_two_splits_are_told_however_a_table_spells_them(tmp_path, capsys):
+    for name in "abcd":
+        save(tmp_path / f"{name}.png", picture(16, 16, 3))
+    (tmp_path / "link.png").symlink_to("b.png")
+    rows = [("a.png", "b.png", "train"), (tmp_path / "a.png", "link.png", "val")]
+    as_table(tmp_path / "pairs.csv", rows, "source,target,split")
+    PairedFolder("train", tmp_path, 16)
+    assert "2 files stand in two splits" in capsys.readouterr().out
+
+
+def test_a_table_may_write_some_letters_in_another_way_than_the_disk(tmp_path):
+    nfc, nfd = (unicodedata.normalize(form, "ü") for form in ("NFC", "NFD"))
+    root = tmp_path / nfc
+    rows = []
+    for i, split in enumerate(SPLITS):
+        save(root / nfd / f"{nfc}{i}.png", picture(16, 16, 3, seed=i))
+        rows.append((f"{nfc}/{nfd}{i}.png", f"{nfc}/{nfd}{i}.png", split))
+    as_table(root / "pairs.csv", rows, "source,target,split")
+    assert [len(data) for data in all_of(root).values()] == [1, 1, 1]
+
+
+def test_linked_folders_are_followed_whatever_comes_first_but_not_back(tmp_path):
+    as_strips(tmp_path / "root/train/b", {"strip": picture(2, 16, 16, 3)})
+    as_strips(tmp_path / "root/val", some_pairs(1))
+    for name in ("a", "c"):
+        (tmp_path / "root/train" / name).symlink_to("b")
+    (tmp_path / "root/train/b/loop").symlink_to(tmp_path / "root/train")
+    (tmp_path / "root/train/above").symlink_to(tmp_path)
+    data = PairedFolder("train", tmp_path / "root", 16, layout="strips")
+    assert [pair["name"] for pair in data] == ["a/strip", "b/strip", "c/strip"]
+
+
+def test_images_outside_of_the_folders_of_pairs_are_told(tmp_path, capsys):
+    for split in ("train", "val"):
+        as_folders(tmp_path / split / "source", tmp_path / split / "target", some_pairs(2))
+    as_strips(tmp_path / "train/more", some_pairs(3))
+    (tmp_path / "val/link").symlink_to(tmp_path / "val/source")
+    PairedFolder("train", tmp_path, 16)
+    assert "*/target, 3 images in other folders left out, 2 train" in capsys.readouterr().out
+
+
+def test_frames_are_told_before_training(tmp_path, capsys):
+    frames = [Image.fromarray(picture(16, 32, 3, seed=i)) for i in range(2)]
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        frames[0].save(tmp_path / split / "a.gif", save_all=True, append_images=frames[1:])
+    data = PairedFolder("train", tmp_path, 16)
+    assert "of .gif files with several frames, the first" in capsys.readouterr().out
+    assert len(list(data)) == 1
+    assert capsys.readouterr().out == ""

@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from picture_files import as_folders, as_strips, as_table, hashed, picture, save, some_pairs
 from PIL import Image
@@ -265,3 +266,50 @@ def test_columns_of_a_table_may_have_capitals_and_blanks(tmp_path):
     rows = [("a.png", "a.png", "train"), ("a.png", "a.png", "test")]
     as_table(tmp_path / "pairs.csv", rows, "Source, target,Split ")
     assert len(PairedFolder("train", tmp_path, 16)) == len(PairedFolder("test", tmp_path, 16)) == 1
+
+
+@pytest.mark.parametrize(("place", "deeper"), [("train", "x"), ("", "train"), ("", "x/y")])
+def test_two_folders_of_deeper_images_are_no_strips(tmp_path, place, deeper):
+    sides = [tmp_path / place / side for side in ("images", "labels")]
+    for side in sides:
+        as_strips(side / deeper, some_pairs(5))
+    with pytest.raises(UserError, match=f"^{sides[0]} and {sides[1]} look like the two sides"):
+        PairedFolder("train", tmp_path, 8)
+
+
+def test_a_split_with_one_of_two_sides_is_refused(tmp_path):
+    for folder in ("input/train", "output/train", "input/val"):
+        save(tmp_path / folder / "a.png", picture(16, 16, 3))
+    with pytest.raises(UserError, match=r"input/val has no partner .*output/val"):
+        PairedFolder("train", tmp_path, 8)
+
+
+def test_a_strip_has_one_range(tmp_path):
+    as_strips(tmp_path / "train", some_pairs(1))
+    as_strips(tmp_path / "val", some_pairs(1))
+    with pytest.raises(UserError, match=r"dataset\.range=\['minmax', '8bit'\]: a strip has one"):
+        PairedFolder("train", tmp_path, 16, range=["minmax", "8bit"])
+    assert len(PairedFolder("train", tmp_path, 16, range=["minmax", "minmax"])) == 1
+
+
+def test_what_pillow_does_not_read_is_told_where_nothing_is_left(tmp_path, capsys):
+    (tmp_path / "photo.heic").touch()
+    with pytest.raises(UserError, match="no images in"):
+        PairedFolder("train", tmp_path)
+    assert f"{tmp_path}: left out 1 .heic" in capsys.readouterr().out
+
+
+def test_without_a_check_no_broken_file_stops_before_it_is_read(tmp_path):
+    numbers = np.linspace(0, 1, 16 * 16, dtype=np.float32).reshape(16, 16)
+    for split in ("train", "val"):
+        for name, values in (("a", numbers), ("b", np.full_like(numbers, np.nan)), ("c", numbers)):
+            save(tmp_path / f"{split}/source/{name}.tif", values)
+            save(tmp_path / f"{split}/target/{name}.png", picture(16, 16, 3))
+    (tmp_path / "train/target/c.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"source/b\.tif has values that are no numbers"):
+        PairedFolder("train", tmp_path, 16)
+    data = PairedFolder("train", tmp_path, 16, check=False)
+    assert data[0]["name"] == "a"
+    for index, file in (1, "source/b.tif"), (2, "target/c.png"):
+        with pytest.raises(UserError, match=re.escape(file)):
+            data[index]

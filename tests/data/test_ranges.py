@@ -72,7 +72,8 @@ def test_what_has_no_range_is_named(tmp_path):
     (path,) = files_of(tmp_path / "one", whole(900, 900))
     with pytest.raises(UserError, match=r"depths have the value 900 alone: give dataset\.range"):
         span_of([path], "auto", "depths")
-    for how in ("12bit", [1, 0], [1]):
+    pairs = [1, 0], [0, np.inf], [0, "auto"], ["16bit", "8bit"], [[0, 1], [0, 2]]
+    for how in ("12bit", [1], *pairs):
         with pytest.raises(UserError, match=r"dataset\.range="):
             require_range(how)
 
@@ -82,3 +83,11 @@ def test_images_of_8_bits_are_not_looked_at_and_broken_ones_are_left_to_others(t
     grey = save(tmp_path / "grey.png", np.full((2, 2), 9, np.uint8))
     paths = [tmp_path / "empty.png", tmp_path / "gone.png", tmp_path / "photo.jpg", grey]
     assert span_of(paths, "auto", "x") is None
+
+
+def test_without_a_check_images_that_are_no_numbers_are_left_to_whoever_reads_them(tmp_path):
+    paths = files_of(tmp_path, np.array([[0, np.nan]], np.float32), np.array([[0, 1]], np.float32))
+    span = span_of(paths, "auto", "x", check=False)
+    assert span == (0, 1)
+    with pytest.raises(UserError, match=r"0\.tif is not .*no numbers"):
+        read_image(paths[0], span)
