@@ -25,18 +25,21 @@ from dbim_lightning.pictures import save_contact_sheet, save_histograms, to_uint
 SHOWN, MEASURED, FAR_OFF = 20, 1000, 0.1
 
 
-def hint(found: dict[str, float], assumed: dict[str, float]) -> str:
-    """What to give instead of the assumed statistics, where they are far off; else nothing.
+def rounded(found: dict[str, float]) -> dict[str, float]:
+    """Statistics to four digits, with a covariance that such deviations can have."""
+    given = {name: float(f"{value:.4g}") for name, value in found.items()}
+    bound = given["std x_0"] * given["std x_T"]
+    given["covariance"] = min(max(given["covariance"], -bound), bound)
+    return given
 
-    They are rounded so that the covariance is one of their deviations.
-    """
+
+def hint(found: dict[str, float], assumed: dict[str, float]) -> str:
+    """What to give instead of the assumed statistics, where they are far off; else nothing."""
     names = {"sigma_data": "std x_0", "sigma_data_end": "std x_T", "cov_xy": "covariance"}
     if all(abs(found[names[key]] - value) <= FAR_OFF for key, value in assumed.items()):
         return ""
-    given = {key: float(f"{found[name]:.4g}") for key, name in names.items()}
-    bound = given["sigma_data"] * given["sigma_data_end"]
-    given["cov_xy"] = min(max(given["cov_xy"], -bound), bound)
-    options = " ".join(f"statistics.{key}={value:.8g}" for key, value in given.items())
+    given = rounded(found)
+    options = " ".join(f"statistics.{key}={given[name]:.8g}" for key, name in names.items())
     return f"far off for the DDBM preconditioning; for a new training give {options}"
 
 
@@ -68,7 +71,7 @@ def tell_of_splits(dataset: Callable[[str], Dataset], split: str) -> None:
         with suppress(UserError):  # of a split that is empty
             found[name] = dataset(name)
     if groups := getattr(found[split], "groups", None):
-        print(f"{len(set(groups)):,} groups, each in one split")
+        print(f"{len(set(groups)):,} groups of pairs that belong together")
     files = {name: getattr(data, "files", []) for name, data in found.items()}
     if files.get("validation") == files.get("test"):
         files.pop("validation", None)
@@ -98,7 +101,7 @@ def main() -> None:
     found = statistics(measured)
     _, height, width = data[0]["x_0"].shape
     print(f"{options.split}: {len(data):,} pairs of {width}x{height}, of which {len(measured):,}:")
-    print(", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    print(", ".join(f"{name} {value:.8g}" for name, value in rounded(found).items()))
     print("assumed: " + ", ".join(f"{key} {value}" for key, value in cfg.statistics.items()))
     print(hint(found, dict(cfg.statistics)) or "which is near enough")
     tell_of_splits(dataset, options.split)

@@ -65,7 +65,7 @@ def test_the_command_draws_and_measures(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "test: 1 pairs of 32x32, of which 1" in said
     assert "give statistics.sigma_data=0.5" in said
-    assert "1 groups, each in one split" in said
+    assert "1 groups of pairs that belong together" in said
     with Image.open(sheet.with_stem("sheet_levels")) as image:
         assert (0, 0, 0) in {colour for _, colour in image.convert("RGB").getcolors(1 << 16)}
 
@@ -102,7 +102,7 @@ def test_groups_and_files_that_two_splits_share_are_counted(tmp_path, monkeypatc
     options = [f"dataset.root={tmp_path}", "dataset.image_size=32", "-o", str(tmp_path / "a.png")]
     run(monkeypatch, "dataset=paired_folder", *options)
     said = capsys.readouterr().out
-    assert "4 groups, each in one split" in said
+    assert "4 groups of pairs that belong together" in said
     assert "1 identical files stand in two splits" in said
 
 
@@ -113,3 +113,10 @@ def test_levels_are_drawn_in_their_places(tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         row = [image.getpixel((20 + 2 * level, 100)) for level in range(256)]
     assert [level for level, colour in enumerate(row) if colour == (0, 0, 0)] == [0, 200]
+
+
+def test_printed_statistics_are_ones_that_training_accepts():
+    found = {"std x_0": 0.49949, "std x_T": 0.49949, "covariance": -0.2494899, "lowest": -1.0}
+    given = preview.rounded(found)
+    assert given == {"std x_0": 0.4995, "std x_T": 0.4995, "covariance": -0.2495, "lowest": -1.0}
+    assert preview.rounded(found | {"std x_0": 0.49944})["covariance"] == -0.4994 * 0.4995
