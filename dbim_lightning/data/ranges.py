@@ -74,6 +74,7 @@ def span_of(files: Sequence[Path], how: Range, what: str, check: bool = True) ->
     for path, extremes in found.items():
         if check and extremes is not None and not extremes.is_finite:
             raise UserError(f"{path} has values that are no numbers: repair or remove it")
+    others = len(files) - len(looked_at) + sum(one is None for one in found.values())
     found = [one for one in found.values() if one is not None and one.is_finite]
     if not found:
         return None
@@ -81,7 +82,6 @@ def span_of(files: Sequence[Path], how: Range, what: str, check: bool = True) ->
     is_whole = not any(one.is_float for one in found)
     span = _chosen(how, low, high, is_whole, what)
     outside = sum(one.low < span[0] or one.high > span[1] for one in found)
-    others = len(files) - len(found)
     plain = f"; {others:,} files of 8 bits are 0 to 255" if others else ""
     clipped = f"; {outside:,} files have values outside, which are clipped" if outside else ""
     tell_once(

@@ -85,9 +85,13 @@ def test_images_of_8_bits_are_not_looked_at_and_broken_ones_are_left_to_others(t
     assert span_of(paths, "auto", "x") is None
 
 
-def test_without_a_check_images_that_are_no_numbers_are_left_to_whoever_reads_them(tmp_path):
+def test_without_a_check_images_that_are_no_numbers_are_left_to_readers(tmp_path, capsys):
     paths = files_of(tmp_path, np.array([[0, np.nan]], np.float32), np.array([[0, 1]], np.float32))
     span = span_of(paths, "auto", "x", check=False)
     assert span == (0, 1)
+    assert "files of 8 bits" not in capsys.readouterr().out
+    grey = save(tmp_path / "grey.png", np.full((2, 2), 9, np.uint8))
+    span_of([*paths, grey, tmp_path / "photo.jpg", tmp_path / "gone.tif"], "auto", "x", check=False)
+    assert "2 files of 8 bits are 0 to 255" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"0\.tif is not .*no numbers"):
         read_image(paths[0], span)
