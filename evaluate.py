@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning import config, earlier
 from dbim_lightning.errors import UserError, one_line_errors
-from dbim_lightning.files import write_json
+from dbim_lightning.files import tell_once, write_json
 from dbim_lightning.options import EVALUATE
 
 if TYPE_CHECKING:
@@ -51,12 +51,6 @@ def read_bridge(path: Path, device: "torch.device") -> Bridge:
     print(f"Evaluating {path}")
     saved = read_denoiser(path)
     return Bridge(restored(saved).to(device), saved.config, path, short_sha256(path))
-
-
-@lru_cache
-def tell_once(line: str) -> None:
-    """Prints a line that is the same for many jobs of a sweep."""
-    print(line)
 
 
 def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,7 +88,7 @@ def make_evaluator(
 class Job(NamedTuple):
     """What is asked: a bridge with a sampler, or else the files of another program, and a judge.
 
-    asked: the same as plain data, the first half of a row (report/rows.py): the job's identity.
+    asked: the same as plain data, the first half of a row (report/results.py): the job's identity.
     """
 
     cfg: DictConfig
@@ -129,18 +123,19 @@ def make_job(cfg: DictConfig) -> Job:
         raise UserError(
             f"{cfg.samples or bridge.path} does not say which data to take: give dataset=NAME"
         )
+    plain = OmegaConf.to_container(cfg)
     data = {"dataset": dataset, "versions": versions()}
     if bridge:
         require_image_size(bridge.denoiser.network, dataset)
         training = {key: bridge.config.get(key) for key in ("dataset", "statistics")}
-        here = {"dataset": dataset, "statistics": config.resolved(cfg).get("statistics")}
+        here = {"dataset": dataset, "statistics": plain.get("statistics")}
         if differences := earlier.differences(here, training):
             data["differs_from_training"] = differences
             tell_once(f"note: these data differ from those of the training: {differences}")
-    metrics = config.resolved(cfg.metrics)
-    evaluator = make_evaluator(dataset, metrics, device, cfg.num_images, Path(cfg.folder), data)
-    asked = asked_of(config.resolved(cfg), bridge, sampler, evaluator, data)
-    return Job(cfg, bridge, sampler, evaluator, asked)
+    evaluator = make_evaluator(
+        dataset, plain["metrics"], device, cfg.num_images, Path(cfg.folder), data
+    )
+    return Job(cfg, bridge, sampler, evaluator, asked_of(plain, bridge, sampler, evaluator, data))
 
 
 def asked_of(
@@ -152,7 +147,7 @@ def asked_of(
 ) -> dict[str, Any]:
     """The identity of a job: that half of its row which is known before it runs."""
     from dbim_lightning.evaluation.origin import device_name
-    from dbim_lightning.evaluation.report.rows import plain
+    from dbim_lightning.evaluation.report.results import plain
     from dbim_lightning.samplers import identity
 
     asked = {
@@ -212,20 +207,20 @@ def evaluate(cfg: DictConfig, folder: Path, sweep: Path | None) -> dict[str, Any
         The result row, or None where the sweep has it already.
     """
     from dbim_lightning.evaluation.processes import broadcast
-    from dbim_lightning.evaluation.report import rows, sheets
+    from dbim_lightning.evaluation.report import results, sheets
 
     job = make_job(cfg)
     first = job.evaluator.rank == 0
-    done = broadcast(rows.same_job(sweep, job.asked) if sweep and first else None)
+    done = broadcast(results.same_job(sweep, job.asked) if sweep and first else None)
     if done:
         print(f"skipped: done before, in {done}")
         return None
-    rows.require_free(folder, job.asked)
+    results.require_free(folder, job.asked)
     outcome = run(job, folder / "samples" if cfg.save_images else None)
-    row = {"format": rows.FORMAT, **job.asked, **outcome.row}
+    row = {"format": results.FORMAT, **job.asked, **outcome.row}
     if first:
         sheets.save_job_sheet(folder, outcome.previews)
-        write_json(folder / rows.FILE, row, indent=1)
+        write_json(folder / results.FILE, row, indent=1)
     return row
 
 

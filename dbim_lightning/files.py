@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -60,6 +61,12 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
 def printable(text: str) -> str:
     """Text with escapes for what is no Unicode, in the name of a file."""
     return text.encode(errors="backslashreplace").decode()
+
+
+@cache
+def tell_once(line: str) -> None:
+    """Prints a line that several parts of a command have to say, such as all splits of data."""
+    print(printable(line))
 
 
 def finite(value: Any) -> Any:

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.files import printable
+from dbim_lightning.files import tell_once
 
 Fit = Literal["crop", "squash"]
 Span = tuple[float, float]
@@ -77,12 +77,6 @@ def _is_followed(folder: Path, root: Path) -> bool:
     depth = len(folder.relative_to(root).parts)
     above = [Path(os.path.realpath(parent)) for parent in folder.parents[:depth]]
     return not any(parent.is_relative_to(os.path.realpath(folder)) for parent in above)
-
-
-@cache
-def tell_once(line: str) -> None:
-    """Prints a line that is the same for all splits of a data set."""
-    print(printable(line))
 
 
 def composed(name: str) -> str:

@@ -14,14 +14,15 @@ from dbim_lightning.data.images import (
     fit,
     image_dimensions,
     read_image,
-    tell_once,
     to_tensor,
 )
 from dbim_lightning.data.pair import Pair
-from dbim_lightning.data.paired_layouts import FoundPairs, Layout, PairFiles, files_of, find_pairs
+from dbim_lightning.data.pair_files import PairFiles, files_of
+from dbim_lightning.data.paired_layouts import FoundPairs, Layout, find_pairs
 from dbim_lightning.data.ranges import Range, require_range, span_of
 from dbim_lightning.data.splits import SPLITS
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import tell_once
 
 Side = Literal["left", "right"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]

@@ -1,8 +1,6 @@
 """Which files below a folder belong together, and to which split."""
 
-import csv
 import os
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,6 +8,8 @@ from typing import Literal, NamedTuple
 from rich.progress import track
 
 from dbim_lightning.data.images import composed, image_dimensions, image_files, listed
+from dbim_lightning.data.pair_files import PairFiles, files_of, first_ten
+from dbim_lightning.data.paired_tables import table_pairs
 from dbim_lightning.data.splits import (
     SPLIT_OF_FOLDER,
     SPLITS,
@@ -51,18 +51,6 @@ UNCLEAR |= {"normals", "annotation", "annotations", "segmentation", "photo", "ph
 MANY = 20_000
 
 
-class PairFiles(NamedTuple):
-    """One pair on disk; a strip is both source and target.
-
-    group: its name, or in a table where its source is; the smallest among pairs that share a file.
-    """
-
-    name: str
-    source: Path
-    target: Path
-    group: str
-
-
 class FoundPairs(NamedTuple):
     """Every pair of a root; `told` says in words what was found."""
 
@@ -82,7 +70,7 @@ def find_pairs(root: Path, layout: Layout) -> FoundPairs:
         raise UserError(f"dataset.root={root} is no folder and no .csv file: it must hold {KNOWN}")
     table = root / "pairs.csv" if root.is_dir() else root
     if layout == "csv" or (layout == "auto" and table.is_file()):
-        return _found("csv", root, f"pairs listed in {table.name}", _table_pairs(table))
+        return _found("csv", root, f"pairs listed in {table.name}", table_pairs(table))
     forms = {} if layout == "strips" else _folder_forms(root)
     if len(forms) > 1:
         raise UserError(
@@ -142,11 +130,6 @@ def _told_beside(root: Path, groups: dict[str, list[PairFiles]]) -> str:
     every = [root / name for name in listed(root)[0]]
     beside = len(set(places(every)) - set(places(inside)))
     return f", {beside:,} images in other folders left out" if beside else ""
-
-
-def files_of(pairs: Iterable[PairFiles]) -> list[Path]:
-    """Every file of some pairs, sorted, each once."""
-    return sorted({path for pair in pairs for path in (pair.source, pair.target)})
 
 
 def _strips(root: Path) -> dict[str, list[PairFiles]]:
@@ -265,7 +248,7 @@ def _folder_pairs(source: Path, target: Path) -> list[PairFiles]:
     if lonely:
         raise UserError(
             f"{len(lonely)} images have no partner of the same name, in {source} or in {target}: "
-            f"add it or remove them: {_first_ten(lonely)}"
+            f"add it or remove them: {first_ten(lonely)}"
         )
     return [PairFiles(name, path, targets[name], name) for name, path in sources.items()]
 
@@ -279,86 +262,3 @@ def _by_name(folder: Path) -> dict[str, Path]:
             raise UserError(f"{files[name]} and {path} have one name: rename or remove one of them")
         files[name] = path
     return files
-
-
-def _table_pairs(table: Path) -> dict[str, list[PairFiles]]:
-    """Reads a CSV with the columns source, target and optionally split and name."""
-    rows = _rows(table)
-    disk = _Disk()
-    both = [[disk.at(table.parent / row[side]) for side in ("source", "target")] for row in rows]
-    missing = [path for files in both for path in files if not path.is_file()]
-    if missing:
-        raise UserError(
-            f"{table} lists {len(missing)} files that are not there (paths are relative to "
-            f"{table.parent}): {_first_ten(missing)}"
-        )
-    stems = _lasting_names([source for source, _ in both], table.parent)
-    groups: dict[str, dict[str, PairFiles]] = {}
-    for row, files, stem in zip(rows, both, stems, strict=True):
-        split = row.get("split", "train")
-        if split not in SPLIT_OF_FOLDER:
-            raise UserError(f"{table} has the split {split!r}: use {', '.join(SPLIT_OF_FOLDER)}")
-        name = row.get("name") or Path(row["source"]).with_suffix("").as_posix()
-        pairs = groups.setdefault(SPLIT_OF_FOLDER[split], {})
-        if name in pairs:
-            raise UserError(f"{table} has two pairs {name}: tell them apart in a column name")
-        pairs[name] = PairFiles(name, *files, stem)
-    return {split: list(pairs.values()) for split, pairs in groups.items()}
-
-
-class _Disk:
-    """Paths as the disk spells them, where others have other code points for the same letters."""
-
-    def __init__(self):
-        self._inside: dict[Path, dict[str, Path]] = {}
-
-    def at(self, path: Path) -> Path:
-        """The path on disk, or where it would be."""
-        if path.exists() or path.parent == path:
-            return path
-        folder = self.at(path.parent)
-        if folder not in self._inside:
-            entries = folder.iterdir() if folder.is_dir() else ()
-            self._inside[folder] = {composed(entry.name): entry for entry in entries}
-        return self._inside[folder].get(composed(path.name), folder / path.name)
-
-
-def _lasting_names(files: list[Path], folder: Path) -> list[str]:
-    """Where files are, without suffix, as it stays when all are moved: from the folder, if all are
-    below it, by their names or links followed, else from the deepest folder that they share."""
-    for spelled in (_normal, os.path.realpath):
-        paths, base = [Path(spelled(path)) for path in files], Path(spelled(folder))
-        if all(path.is_relative_to(base) for path in paths):
-            break
-    else:
-        base = Path(os.path.commonpath([path.parent for path in paths]))
-    return [composed(path.relative_to(base).with_suffix("").as_posix()) for path in paths]
-
-
-def _normal(path: Path) -> str:
-    return os.path.normpath(path.absolute())
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
-            reader.fieldnames = columns
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {table} ({error}): save it as CSV in UTF-8") from error
-    if not {"source", "target"} <= set(columns):
-        raise UserError(
-            f"{table} has the columns {', '.join(columns) or '(none)'}: its first line must be "
-            "source,target and optionally split,name"
-        )
-    for number, row in enumerate(rows, start=1):
-        if not row["source"] or not row["target"]:
-            raise UserError(f"{table} has no source or no target in row {number}: fill it in")
-    return rows
-
-
-def _first_ten(paths: Iterable[Path]) -> str:
-    first = sorted(map(str, paths))[:11]
-    return ", ".join(first[:10]) + (", ..." if len(first) > 10 else "")

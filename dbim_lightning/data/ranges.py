@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from rich.progress import track
 
-from dbim_lightning.data.images import SIXTEEN_BITS, Span, is_deep, opened, tell_once
+from dbim_lightning.data.images import SIXTEEN_BITS, Span, is_deep, opened
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import tell_once
 
 Choice = Literal["auto", "8bit", "16bit", "minmax"]
 Range = Choice | Sequence[float]

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dbim_lightning.evaluation.metrics import Column
-from dbim_lightning.evaluation.report.rows import FORMAT, Job, job_of
+from dbim_lightning.evaluation.report.results import FORMAT
+from dbim_lightning.evaluation.report.rows import Job, job_of
 
 COLUMNS = {
     "kid_lite0": Column("KID × 10³", 2, "↓", scale=1e3, note="in features of its own"),

@@ -151,3 +151,25 @@ def test_ctrl_c_finishes_the_step_saves_it_and_says_how_to_go_on(tmp_path, capsy
     fit(tmp_path, {}, Checkpoints(tmp_path, 500), resume=tmp_path / "last.ckpt")
     assert len(fit.weights) == 12 - step
     assert trained_steps(tmp_path) == list(range(12))
+
+
+def test_weights_that_are_no_numbers_are_not_saved_after_an_error(tmp_path):
+    class Spoil(Checkpoints):
+        def on_validation_start(self, trainer, pl_module):
+            with torch.no_grad():
+                pl_module.denoiser.network.w.fill_(float("nan"))
+
+    with pytest.raises(UserError, match="image 7"):
+        fit(tmp_path, {"validation": [7]}, Spoil(tmp_path, 500))
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_ctrl_c_in_the_last_step_lets_the_training_finish(tmp_path):
+    class Interrupt(Checkpoints):
+        def on_train_batch_end(self, trainer, *arguments):
+            super().on_train_batch_end(trainer, *arguments)
+            if trainer.global_step == trainer.max_steps:
+                signal.raise_signal(signal.SIGINT)
+
+    assert fit(tmp_path, {}, Interrupt(tmp_path, 500)).global_step == 12
+    assert saved(tmp_path)["global_step"] == 12

@@ -43,3 +43,10 @@ def test_a_finished_run_says_at_which_step(tmp_path):
     assert finished_at(tmp_path) == 7
     with pytest.raises(UserError, match="holds a run already"):
         require_own(tmp_path, None, 0)
+
+
+def test_a_broken_last_checkpoint_is_named_with_what_to_do(tmp_path):
+    early = checkpoint(tmp_path, "step_0000003.ckpt", 3)
+    (early.parent / "last.ckpt").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"last\.ckpt is not a readable .*or delete it, to go on"):
+        require_own(tmp_path, early, 3)

@@ -290,6 +290,7 @@ def test_what_is_no_single_state_dict_is_named(unet, tmp_path):
     for content, message in (
         ({"model": weights, "net": weights}, r"a\.pt: several state dicts in it, model, net: save"),
         ({"ema": weights, "net_ema": weights, "net": weights}, r"in it, ema, net_ema: save"),
+        ({"avg": weights, "non_ema": weights}, r"in it, avg, non_ema: save"),
         ({"epoch": 3, "args": {"lr": 0.1}}, r"a\.pt: no state dict in it, but epoch \(int\), args"),
         ({}, "no state dict in it, but nothing"),
         (prefixed(weights, "unet."), r"another network: .*; it has unet\.\S+, unet\.\S+, unet\.\S"),

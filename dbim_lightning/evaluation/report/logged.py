@@ -5,14 +5,8 @@ from typing import Any
 
 import wandb
 
-from dbim_lightning.evaluation.report.rows import (
-    ASKED,
-    FILE,
-    Row,
-    find_jobs,
-    flat_row,
-    read_row,
-)
+from dbim_lightning.evaluation.report.results import ASKED, FILE, Row, flat_row, read_row
+from dbim_lightning.evaluation.report.rows import find_jobs
 from dbim_lightning.evaluation.report.sheets import SHEET
 from dbim_lightning.evaluation.report.summary import PLOTS
 from dbim_lightning.wandb_runs import group_of, log_once

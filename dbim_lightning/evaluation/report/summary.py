@@ -7,7 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dbim_lightning.evaluation.report.plot import NFE, SECONDS_PER_IMAGE, plot, plotted_columns
-from dbim_lightning.evaluation.report.rows import FILE, find_jobs, flat_row, over_seeds, read_row
+from dbim_lightning.evaluation.report.results import FILE, flat_row, read_row
+from dbim_lightning.evaluation.report.rows import find_jobs, over_seeds
 from dbim_lightning.evaluation.report.table import table
 from dbim_lightning.files import write_whole
 

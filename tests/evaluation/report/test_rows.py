@@ -11,15 +11,12 @@ from result_rows import COLUMNS, cells, jobs_of, result, write
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.metrics import Column
 from dbim_lightning.evaluation.report.plot import plot
+from dbim_lightning.evaluation.report.results import ASKED, plain, read_row, same_job
 from dbim_lightning.evaluation.report.rows import (
-    ASKED,
     find_jobs,
     job_of,
     labels,
     over_seeds,
-    plain,
-    read_row,
-    same_job,
     varying,
 )
 from dbim_lightning.evaluation.report.summary import summarise
