@@ -105,6 +105,7 @@ def make_job(cfg: DictConfig) -> Job:
         UserError: from any of them.
     """
     from dbim_lightning.bridge import precision_on
+    from dbim_lightning.data.subset import settled
     from dbim_lightning.evaluation.origin import device_named, versions
     from dbim_lightning.networks import require_image_size
     from dbim_lightning.weights import newest_checkpoint
@@ -127,14 +128,16 @@ def make_job(cfg: DictConfig) -> Job:
     data = {"dataset": dataset, "versions": versions()}
     if bridge:
         require_image_size(bridge.denoiser.network, dataset)
-        training = {key: bridge.config.get(key) for key in ("dataset", "statistics")}
-        here = {"dataset": dataset, "statistics": plain.get("statistics")}
-        if differences := earlier.differences(here, training):
-            data["differs_from_training"] = differences
-            tell_once(f"note: these data differ from those of the training: {differences}")
     evaluator = make_evaluator(
         dataset, plain["metrics"], device, cfg.num_images, Path(cfg.folder), data
     )
+    if bridge:
+        training = {key: bridge.config.get(key) for key in ("dataset", "statistics")}
+        found = {**dataset, **settled(evaluator.data)}
+        here = {"dataset": found, "statistics": plain.get("statistics")}
+        if differences := earlier.differences(here, training):
+            data = data | {"differs_from_training": differences}
+            tell_once(f"note: these data differ from those of the training: {differences}")
     return Job(cfg, bridge, sampler, evaluator, asked_of(plain, bridge, sampler, evaluator, data))
 
 

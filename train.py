@@ -171,6 +171,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data = config.instantiate(cfg.data)
     data.setup("fit")  # what is wrong with the data is said before a run begins
+    if cfg.resume:
+        before = {"dataset": config.resolved(cfg.dataset)}
+        now = {"dataset": before["dataset"] | data.settled}
+        if differences := earlier.differences(now, before):
+            print_once(f"note: these data differ from those trained on until now: {differences}")
     for node in (cfg.dataset, cfg.data.dataset):
         node.update(data.settled)
     module = make_module(cfg)

@@ -98,14 +98,19 @@ def differences(here: dict[str, Any], training: dict[str, Any]) -> str:
     """In words, where data and their statistics are not those of the training, beside their place.
 
     Args:
-        here: `dataset` and `statistics`, or None, of an evaluation.
-        training: the same of its bridge; what is None is not known.
+        here: `dataset`, as it turned out to be, and `statistics`, or None.
+        training: the same of a bridge; what is None is not known. Packed pairs are compared by what
+            they were made with.
     """
     found = []
-    for part, theirs in training.items():
-        ours = here[part]
-        for key in theirs or {}:
+    for part, known in training.items():
+        theirs, ours = _unpacked(known) or {}, _unpacked(here[part])
+        for key in theirs:
             same = ours is None or key not in ours or ours[key] == theirs[key]
             if not same and key not in ("root", "check", "prepared_by"):
                 found.append(f"{part}.{key} {ours[key]} (training: {theirs[key]})")
     return ", ".join(found)
+
+
+def _unpacked(options: dict[str, Any] | None) -> dict[str, Any] | None:
+    return options and (options.get("made_with") or options)

@@ -36,7 +36,10 @@ def fingerprint(data: Dataset) -> str:
 
 
 def stamps(data: Dataset) -> dict[str, list[int]]:
-    """Each of the `files` of the data, if it has them -> size in bytes, time of change in ns."""
+    """Each of the `files` of the data, if it has them -> size in bytes, and two times in ns.
+
+    They are that of its content and that of any change to it, such as `cp -p` of another over it.
+    """
     files = getattr(data, "files", ())
     if not all(isinstance(path, Path) for path in files):
         return {}
@@ -84,7 +87,7 @@ def _stamp(path: Path) -> list[int]:
         raise UserError(
             f"no file {path} ({error.strerror}): the data changed, run the command again"
         ) from error
-    return [stat.st_size, stat.st_mtime_ns]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def _known(data: Dataset) -> Any:

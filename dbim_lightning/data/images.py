@@ -24,6 +24,7 @@ SIXTEEN_BITS: Span = (0, 65535)
 SYSTEM = {"@eadir", "__macosx", "lost+found", "$recycle.bin", "system volume information"}
 SYSTEM |= {"#recycle", "@recycle", "#snapshot"}
 NO_PICTURES = {"EPS", "WMF", "GRIB", "BUFR", "HDF5", "MPEG", "PDF"}  # or by another program
+EIGHT_BIT_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif"}
 ONE_PICTURE = {"MPO", "PSD"}  # whose further frames are previews or layers
 
 
@@ -55,7 +56,7 @@ def image_names(folder: Path) -> list[str]:
 def listed(folder: Path) -> tuple[list[str], Counter[str]]:
     """What `image_names` gives, and how many files of which kinds are left out."""
     names, left_out = [], Counter()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         left_out["hidden"] += sum(map(is_hidden, [*folders, *files]))
         folders[:] = [name for name in folders if _is_followed(Path(parent, name), folder)]
         prefix = Path(parent).relative_to(folder).as_posix() + "/"
@@ -66,6 +67,15 @@ def listed(folder: Path) -> tuple[list[str], Counter[str]]:
             elif not is_hidden(file):
                 left_out[suffix or "without suffix"] += 1
     return sorted(names), +left_out
+
+
+def _refuse(error: OSError) -> None:
+    """Of a folder that is there and cannot be listed; one that is not there is empty."""
+    if Path(error.filename).is_dir():
+        raise UserError(
+            f"cannot list {error.filename} ({error.strerror}): give yourself the right to, or move "
+            "it away"
+        ) from error
 
 
 def _is_followed(folder: Path, root: Path) -> bool:
@@ -101,6 +111,8 @@ def read_image(path: Path, span: Span | None = None) -> Image.Image:
         UserError: no such file, or not a whole image.
     """
     with opened(path) as image:
+        if is_deep(image) and not may_be_deep(path):
+            raise ValueError(f"a {image.format} of more than 8 bits, unlike {path.suffix} files")
         return _rgb(ImageOps.exif_transpose(image), span)
 
 
@@ -139,23 +151,36 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode == "F" or image.mode.startswith("I")
 
 
+def may_be_deep(file: str | Path) -> bool:
+    """Whether a file, by its suffix, may have more than 8 bits to a value."""
+    return Path(file).suffix.lower() not in EIGHT_BIT_SUFFIXES
+
+
 def _rgb(image: Image.Image, span: Span | None) -> Image.Image:
     if image.mode == "F" and span is None:
         raise ValueError("32-bit floats, whose range is unknown")
-    if image.mode.startswith("I") and span in (None, SIXTEEN_BITS):
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if is_deep(image):
-        low, high = span
-        values = np.asarray(image).astype(np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("it has values that are no numbers")
-        levels = (values - low) / (high - low) * 255
-        image = Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
+        values, transparent = np.asarray(image), image.info.get("transparency")
+        levels = _levels(values, SIXTEEN_BITS if span is None else span)
+        if transparent is not None:
+            levels[values == transparent] = 255
+        image = Image.fromarray(levels)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
+
+
+def _levels(values: np.ndarray, span: Span) -> np.ndarray:
+    """Values of more than 8 bits as 0 to 255."""
+    if span == SIXTEEN_BITS and values.dtype.kind in "iu":
+        return (values >> 8).clip(0, 255).astype(np.uint8)
+    if not np.isfinite(values).all():
+        raise ValueError("it has values that are no numbers")
+    low, high = span
+    levels = (values.astype(np.float64) - low) / (high - low) * 255
+    return levels.round().clip(0, 255).astype(np.uint8)
 
 
 def fit(

@@ -12,6 +12,7 @@ from pathlib import Path
 from dbim_lightning.commands import word
 from dbim_lightning.config import instantiate, parse_command, resolved
 from dbim_lightning.data.packed import pack
+from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError, one_line_errors
 
 
@@ -32,7 +33,8 @@ def main() -> None:
         dataset = partial(dataset, check=False)
     for split in ("train", "validation", "test"):
         pairs, folder = dataset(split), options.o / split
-        contents = pack(pairs, folder, options.workers, options.skip_broken, made_with)
+        known = made_with | settled(pairs)
+        contents = pack(pairs, folder, options.workers, options.skip_broken, known)
         left_out = contents["left_out"]
         print(f"{split}: {len(contents['names']):,} pairs, {len(left_out)} left out", *left_out)
     print(f"Train: python train.py dataset=packed {word('dataset.root', options.o)}")

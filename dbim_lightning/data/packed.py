@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.markup import escape
 from rich.progress import open as open_with_progress
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -36,6 +37,7 @@ class PackedPairs(Dataset):
         split: train, validation or test.
         root: holds the folders.
         prepared_by: the command that makes them, for the error that asks for it.
+        made_with: options that the pairs were made with, where the folder does not say it itself.
 
     Raises:
         UserError: no such folder, or one that is not whole.
@@ -50,6 +52,7 @@ class PackedPairs(Dataset):
         split: str,
         root: str | Path,
         prepared_by: str = "python -m dbim_lightning.data.pack",
+        made_with: Mapping[str, Any] | None = None,
     ):
         folder = Path(root) / split
         if split == "validation" and not folder.exists():
@@ -60,6 +63,8 @@ class PackedPairs(Dataset):
         self.files = [folder / IMAGES, folder / MASKS]
         self.contents = _read_json(folder / CONTENTS)
         self.content_hash = self.contents.get("sha256")
+        said = folder / ORIGIN
+        self.made_with = _read_json(said)["options"] if said.is_file() else made_with
         size = self.contents["image_size"]
         self._shape = (len(self), 2, 3, size, size)
         found, expected = (folder / IMAGES).stat().st_size, int(np.prod(self._shape))
@@ -68,6 +73,11 @@ class PackedPairs(Dataset):
                 f"{folder / IMAGES} has {found} bytes, not the {expected} of format {FORMAT}: "
                 f"delete {folder} and make it again with {prepared_by}"
             )
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """Options as they turned out to be, by which a bridge's data are told from others."""
+        return {"made_with": dict(self.made_with)} if self.made_with else {}
 
     def __len__(self) -> int:
         return len(self.contents["names"])
@@ -222,7 +232,7 @@ def _append(
     loader = DataLoader(rest, CHUNK, num_workers=workers, collate_fn=list)
     with ExitStack() as stack:
         files = [stack.enter_context((part / name).open("ab")) for name in (IMAGES, MASKS, JOURNAL)]
-        for chunk in track(loader, f"Packing {part.with_suffix('')}", len(loader)):
+        for chunk in track(loader, escape(f"Packing {part.with_suffix('')}"), len(loader)):
             for record, *content in chunk:
                 if "left_out" in record and not skip_broken:
                     raise UserError(f"{record['left_out']}; or leave it out with --skip-broken")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from PIL import Image
+from rich.markup import escape
 from rich.progress import track
 from torch.utils.data import Dataset
 
@@ -94,7 +95,9 @@ class PairedFolder(Dataset):
             )
         self._spans = self._found_spans(found, ranges, root, check)
         if check:
-            for files in track(self._files, f"Checking {root}", disable=len(self) <= 20_000):
+            for files in track(
+                self._files, escape(f"Checking {root}"), disable=len(self) <= 20_000
+            ):
                 self._require_fitting(files, *self._both(files))
 
     def __len__(self) -> int:

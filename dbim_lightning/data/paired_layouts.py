@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from rich.markup import escape
 from rich.progress import track
 
 from dbim_lightning.data.images import composed, image_dimensions, image_files, listed
@@ -165,7 +166,7 @@ def _refuse_two_folders(root: Path, files: list[Path]) -> None:
 def _refuse_single_images(root: Path, files: tuple[Path, ...]) -> None:
     """Refuses to cut single images in halves. Files that cannot be read are left to others."""
     seen: dict[bool, tuple[Path, int, int]] = {}
-    for path in track(files, f"Looking at {root}", disable=len(files) < MANY):
+    for path in track(files, escape(f"Looking at {root}"), disable=len(files) < MANY):
         try:
             width, height = image_dimensions(path)
         except UserError:

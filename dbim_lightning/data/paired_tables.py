@@ -8,6 +8,9 @@ from dbim_lightning.data.images import composed
 from dbim_lightning.data.pair_files import PairFiles, first_ten
 from dbim_lightning.data.splits import SPLIT_OF_FOLDER
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import tell_once
+
+OPTIONAL = ("split", "name")
 
 
 def table_pairs(table: Path) -> dict[str, list[PairFiles]]:
@@ -82,6 +85,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
             f"{table} has the columns {', '.join(columns) or '(none)'}: its first line must be "
             "source,target and optionally split,name"
         )
+    if unused := [name for name in columns if name not in ("source", "target", *OPTIONAL)]:
+        tell_once(f"{table}: columns that are not used: {', '.join(unused)}")
     for number, row in enumerate(rows, start=1):
         if not row["source"] or not row["target"]:
             raise UserError(f"{table} has no source or no target in row {number}: fill it in")

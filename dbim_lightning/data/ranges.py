@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from rich.markup import escape
 from rich.progress import track
 
-from dbim_lightning.data.images import SIXTEEN_BITS, Span, is_deep, opened
+from dbim_lightning.data.images import SIXTEEN_BITS, Span, is_deep, may_be_deep, opened
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import tell_once
 
 Choice = Literal["auto", "8bit", "16bit", "minmax"]
 Range = Choice | Sequence[float]
 EIGHT_BITS: Span = (0, 255)
-EIGHT_BIT_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif"}
 MANY = 2_000
 
 
@@ -42,11 +42,6 @@ def _is_span(how: object) -> bool:
     return numbers and how[0] < how[1]
 
 
-def may_be_deep(file: str | Path) -> bool:
-    """Whether a file, by its suffix, may have more than 8 bits to a value."""
-    return Path(file).suffix.lower() not in EIGHT_BIT_SUFFIXES
-
-
 def span_of(files: Sequence[Path], how: Range, what: str, check: bool = True) -> Span | None:
     """The values that become black and white in all of these files; tells them.
 
@@ -66,7 +61,7 @@ def span_of(files: Sequence[Path], how: Range, what: str, check: bool = True) ->
     """
     looked_at = [path for path in files if may_be_deep(path)]
     found = {}
-    for path in track(looked_at, f"Values of {what}", disable=len(looked_at) < MANY):
+    for path in track(looked_at, escape(f"Values of {what}"), disable=len(looked_at) < MANY):
         try:
             stat = path.stat()
             found[path] = _extremes(path, stat.st_size, stat.st_mtime_ns)

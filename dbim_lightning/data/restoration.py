@@ -17,12 +17,13 @@ from dbim_lightning.data.images import (
     fit,
     image_files,
     is_hidden,
+    may_be_deep,
     read_image,
     to_tensor,
 )
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.paired_folder import Interpolation
-from dbim_lightning.data.ranges import Range, may_be_deep, require_range, span_of
+from dbim_lightning.data.ranges import Range, require_range, span_of
 from dbim_lightning.data.splits import image_groups, split_folders, split_images
 from dbim_lightning.errors import UserError
 
@@ -47,6 +48,7 @@ class Restoration(Dataset):
         upscale: Whether smaller images are enlarged; they are refused otherwise.
         range: Values that become black and white in images of more than 8 bits, one choice for
             all: auto, 8bit, 16bit, minmax, or two numbers; see `span_of`.
+        check: Refuses values that are no numbers now, rather than on access.
         prepared_by: The command that makes the folder, for the error that asks for it.
 
     Raises:
@@ -66,6 +68,7 @@ class Restoration(Dataset):
         upscale: bool = False,
         prepared_by: str | None = None,
         range: Range = "auto",
+        check: bool = True,
     ):
         if image_size < 1:
             raise UserError(f"dataset.image_size={image_size} is no size: give a whole number")
@@ -91,7 +94,7 @@ class Restoration(Dataset):
         if any(map(may_be_deep, found)):
             folders = set(split_folders(Path(root)).values())
             every = [path for folder in sorted(folders) for path in image_files(folder)]
-            self._span = span_of(every, range, f"images of {root}")
+            self._span = span_of(every, range, f"images of {root}", check)
 
     def __len__(self) -> int:
         return len(self._names)

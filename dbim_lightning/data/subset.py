@@ -1,4 +1,6 @@
-"""A fixed part of a data set."""
+"""A fixed part of a data set, and what holds for all of it."""
+
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Subset
@@ -17,3 +19,8 @@ def spread(data: Dataset, count: int | None) -> Dataset:
     if not min(2, len(data)) <= count <= len(data):
         raise UserError(f"num_images={count}: use 2 to {len(data)}, which is all there are")
     return Subset(data, torch.linspace(0, len(data) - 1, count).long().tolist())
+
+
+def settled(data: Dataset) -> dict[str, Any]:
+    """Options of a data set that turned out only when it was read, if it says so."""
+    return getattr(data.dataset if isinstance(data, Subset) else data, "settled", {})

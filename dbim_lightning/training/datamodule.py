@@ -8,6 +8,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from dbim_lightning.data import Pair, spread
+from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError
 from dbim_lightning.training.stream import ShuffledStream
 
@@ -79,9 +80,8 @@ class PairDataModule(LightningDataModule):
 
     @property
     def settled(self) -> dict[str, Any]:
-        """Options of the data set that turned out only when it was read, if it says so."""
-        data = self._splits["train"]
-        return getattr(data.dataset if isinstance(data, Subset) else data, "settled", {})
+        """Options of the data set that turned out only when it was read."""
+        return settled(self._splits["train"])
 
     def _position(self) -> int:
         """How many images the training has seen, in all processes and runs together."""

@@ -79,13 +79,15 @@ def import_weights(source: Path, config: dict[str, Any]) -> SavedDenoiser:
         instead = f"; it has {', '.join(others[:3])}" if others else ""
         preset = likely_preset(found, config)
         raise UserError(f"{source} is of another network: {different}{instead}{preset}")
-    check_finite(saved)
+    check_weights(saved)
     return saved
 
 
-def check_finite(saved: SavedDenoiser) -> None:
+def check_weights(saved: SavedDenoiser) -> None:
     """Reads every weight once."""
     for key, value in track(saved.weights.items(), "Checking", len(saved.weights)):
+        if not value.is_floating_point():
+            raise UserError(f"{saved.path}: {key} has whole numbers ({value.dtype}): no weights")
         if not value.sum(dtype=torch.float64).isfinite():
             raise UserError(f"{saved.path}: {key} is not finite: copy or download the file again")
 
@@ -112,7 +114,7 @@ def main() -> None:
         saved = import_weights(options.source, published_config(options.network, options.schedule))
     else:
         saved = read_denoiser(options.source, options.raw)
-        check_finite(saved)
+        check_weights(saved)
     write_denoiser(options.o, saved)
     count = sum(value.numel() for value in saved.weights.values())
     print(f"{options.o}: {count / 1e6:.2f} M parameters, {options.o.stat().st_size / 1e6:.0f} MB")

@@ -2,13 +2,16 @@
 
 import shlex
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
-from picture_files import as_strips, some_pairs
+from picture_files import as_strips, save, some_pairs
 
 from dbim_lightning.config import compose
-from dbim_lightning.data import PackedPairs
+from dbim_lightning.data import PackedPairs, PairedFolder
 from dbim_lightning.data import pack as command
+from dbim_lightning.earlier import differences
 from dbim_lightning.errors import UserError
 
 
@@ -49,6 +52,47 @@ def test_the_command_that_it_prints_can_be_pasted(run, tmp_path):
     told, python, script, *words = shlex.split(line)
     assert (told, python, script) == ("Train:", "python", "train.py")
     assert compose("train", words).dataset.root == str(out)
+
+
+def test_packed_pairs_know_what_they_were_made_with_and_how_their_values_were_read(run, tmp_path):
+    for i in range(4):
+        for side, high in (("source", 9000), ("target", 1000)):
+            values = np.linspace(0, high, 16 * 16, dtype=np.uint16).reshape(16, 16)
+            split = "train" if i < 3 else "test"
+            save(tmp_path / "deep" / split / side / f"{i}.png", values + i)
+    run("dataset.root=deep", "dataset.image_size=16", out="a")
+    packed = PackedPairs("train", "a", made_with={"image_size": 64})
+    made_with = packed.settled["made_with"]
+    assert made_with["image_size"] == 16
+    assert made_with["range"] == PairedFolder("train", "deep", 16).settled["range"]
+    assert made_with["range"] == [[0, 9003], [0, 1003]]
+    training = {"dataset": {"root": "a", **packed.settled}}
+    run("dataset.root=deep", "dataset.image_size=16", "dataset.range=[0,2000]", out="b")
+    here = {"dataset": {"root": "b", **PackedPairs("train", "b").settled}}
+    assert differences(here, training) == (
+        "dataset.range [[0.0, 2000.0], [0.0, 2000.0]] (training: [[0.0, 9003.0], [0.0, 1003.0]])"
+    )
+    raw = {"dataset": made_with | {"root": "elsewhere", "source_side": "right"}}
+    assert differences(raw, training) == "dataset.source_side right (training: left)"
+
+
+def test_packed_pairs_that_do_not_say_what_they_are_keep_what_is_known(run):
+    run(*SMALL)
+    Path("packed/train/made_from.json").unlink()
+    assert PackedPairs("train", "packed").settled == {}
+    known = {"made_with": {"image_size": 16}}
+    assert PackedPairs("train", "packed", **known).settled == known
+
+
+def test_skip_broken_leaves_out_values_that_are_no_numbers(run, tmp_path):
+    for i, value in enumerate((np.nan, 0.5, 1.0)):
+        values = np.linspace(0, value, 16 * 16, dtype=np.float32).reshape(16, 16)
+        save(tmp_path / "floats/train" / f"{i}.tif", values)
+        save(tmp_path / "floats/test" / f"{i}.tif", np.nan_to_num(values))
+    words = ["dataset=restoration", "dataset.root=floats", "dataset.image_size=16"]
+    with pytest.raises(UserError, match=r"train/0\.tif has values that are no numbers"):
+        run(*words)
+    assert "train: 2 pairs, 1 left out" in run(*words, "--skip-broken")
 
 
 def test_skip_broken_leaves_out_what_the_check_would_stop_at(run, tmp_path):

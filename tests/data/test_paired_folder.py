@@ -351,6 +351,15 @@ def openmoji(openmoji_root) -> dict[str, list]:
     return {s: [d[i] for i in range(36)] for s in SPLITS for d in [OpenMoji(s, 32, openmoji_root)]}
 
 
+def test_columns_that_are_not_used_are_told(tmp_path, capsys):
+    rows = [["a.png", "a.png", "test"], ["b.png", "b.png", "train"]]
+    for name in "ab":
+        save(tmp_path / f"{name}.png", picture(16, 16, 3))
+    as_table(tmp_path / "pairs.csv", rows, "source,target,set")
+    PairedFolder("train", tmp_path, 16, layout="csv")
+    assert "pairs.csv: columns that are not used: set" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("layout", ["strips", "folders", "csv"])
 def test_openmoji_written_out_is_openmoji(tmp_path, openmoji, layout):
     rows = []

@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from picture_files import picture, save, tensors
 from PIL import Image
 
-from dbim_lightning.data.images import image_dimensions, read_image, to_tensor
+from dbim_lightning.data.images import image_dimensions, image_names, read_image, to_tensor
 from dbim_lightning.errors import UserError
 
 
@@ -56,6 +57,42 @@ def test_modes_become_rgb(tmp_path):
     for path, pixels in expected.items():
         assert np.array_equal(np.array(read_image(path)), pixels), path.name
         assert torch.equal(to_tensor(read_image(path)), tensors(pixels.astype(np.uint8)))
+
+
+@pytest.mark.parametrize("span", [None, (0, 1000)])
+def test_transparent_values_of_16_bits_become_white(tmp_path, span):
+    values = np.array([[0, 500, 1000]], np.uint16)
+    plain = np.array(read_image(save(tmp_path / "plain.png", values), span))
+    clear = np.array(read_image(save(tmp_path / "clear.png", values, transparency=500), span))
+    assert np.array_equal(clear[:, ::2], plain[:, ::2])
+    assert plain[0, 1].max() < 255
+    assert clear[0, 1].tolist() == [255] * 3
+
+
+def test_more_than_8_bits_under_the_name_of_a_jpeg_are_refused(tmp_path):
+    path = save(tmp_path / "deep.png", np.array([[0, 500, 1000]], np.uint16))
+    path = path.rename(tmp_path / "deep.jpg")
+    with pytest.raises(UserError, match=r"deep\.jpg .*PNG of more than 8 bits, unlike \.jpg"):
+        read_image(path)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_and_one_that_is_not_there_is_empty(
+    tmp_path, monkeypatch
+):
+    save(tmp_path / "open" / "a.png", picture(4, 4, 3))
+    (tmp_path / "shut").mkdir()
+    assert image_names(tmp_path) == ["open/a.png"]
+    scandir = os.scandir
+
+    def refusing(folder):
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match=r"cannot list .*shut \(Permission denied\)"):
+        image_names(tmp_path)
+    assert image_names(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp", "jpg"])

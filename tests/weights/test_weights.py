@@ -155,6 +155,9 @@ def test_broken_files_are_named(unet, tmp_path):
     torch.save(weights | {key: weights[key] * torch.nan}, path)
     with pytest.raises(UserError, match=r"out\.2\.bias is not finite"):
         import_weights(path, config_of(spec))
+    torch.save(weights | {key: weights[key].long()}, path)
+    with pytest.raises(UserError, match=r"out\.2\.bias has whole numbers \(torch\.int64\)"):
+        import_weights(path, config_of(spec))
     torch.save(list(weights.values()), path)
     with pytest.raises(UserError, match="holds a list"):
         import_weights(path, config_of(spec))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pooch
 import requests
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -68,7 +69,7 @@ def check_md5(path: Path, expected: str) -> None:
     Raises:
         UserError: The file has another MD5.
     """
-    with open_with_progress(path, "rb", description=f"Checking {path.name}") as file:
+    with open_with_progress(path, "rb", description=escape(f"Checking {path.name}")) as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != expected:
         raise UserError(

@@ -13,6 +13,7 @@ from lzma import LZMAError
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, NamedTuple
 
+from rich.markup import escape
 from rich.progress import open as open_with_progress
 
 from dbim_lightning.errors import UserError
@@ -100,7 +101,7 @@ def _one_line_read_errors(archive: Path) -> Iterator[None]:
 
 
 def _members(archive: Path) -> Iterator[Member]:
-    with open_with_progress(archive, "rb", description=f"Unpacking {archive.name}") as file:
+    with open_with_progress(archive, "rb", description=escape(f"Unpacking {archive.name}")) as file:
         if archive.suffix == ".zip":
             yield from _zip_members(file)
         else:
