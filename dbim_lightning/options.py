@@ -83,7 +83,7 @@ TRAIN: dict[str, Any] = {
 EVALUATE: dict[str, Any] = {
     "nfe": COUNT,
     "seed": Annotated[int, Range(0)],
-    "sampler.eta": float | None,
+    "sampler.eta": NOT_NEGATIVE | None,
     "sampler.order": int | None,
     "batch_size": COUNT,
     "num_images": Annotated[int, Range(2)] | None,

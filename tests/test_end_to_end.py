@@ -141,11 +141,13 @@ def test_what_a_resumed_run_is_told_is_in_force_and_evaluation_finds_it(tmp_path
     row = json.loads((tmp_path / "eval" / "results.json").read_text())
     assert row["origin"]["dataset"] == config["dataset"] | {"root": str(here)}
     assert "differs_from_training" not in row["origin"]
-    words = ["dataset=paired_folder", f"dataset.root={here}", "dataset.image_size=40"]
+    words = ["dataset=paired_folder", f"dataset.root={moved}", "dataset.image_size=40"]
     printed = run("evaluate.py", *options, *words, f"hydra.run.dir={tmp_path / 'named'}")
     row = json.loads((tmp_path / "named" / "results.json").read_text())
     differs = row["origin"]["differs_from_training"]
-    assert differs.startswith("dataset.image_size 40 (training: 32), dataset.range auto (training:")
+    ranges = ([[100.0, high], "auto"] for high in (3001.0, 3000.0))
+    told = "dataset.image_size 40 (training: 32), dataset.range {} (training: {})".format(*ranges)
+    assert differs.startswith(told)
     assert f"differ from those of the training: {differs}" in printed
     printed = run("evaluate.py", *options, f"hydra.run.dir={tmp_path / 'named'}", status=1)
     assert "results.json is of another job: choose another folder" in printed

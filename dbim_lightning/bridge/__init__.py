@@ -17,4 +17,4 @@ from dbim_lightning.bridge.schedules import (
     VESchedule,
     VPSchedule,
 )
-from dbim_lightning.bridge.transition import Transition, dbim_transition
+from dbim_lightning.bridge.transition import Form, Transition, dbim_transition, require_eta

@@ -3,8 +3,9 @@
 x_t = k x_s + k_0 x_0_hat + k_T x_T + omega eps
 """
 
+import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch import Tensor
 from dbim_lightning.bridge.combine import combine
 from dbim_lightning.bridge.schedules import Schedule
 from dbim_lightning.errors import UserError
+
+Form = Literal["published", "exponential"]
 
 
 class Transition(NamedTuple):
@@ -40,29 +43,59 @@ class Transition(NamedTuple):
         return map(Transition, *(coefficient.tolist() for coefficient in self))
 
 
-def dbim_transition(schedule: Schedule, s: Tensor, t: Tensor, eta: float = 0.0) -> Transition:
-    """DBIM's step from s to t: it keeps the marginals of the bridge for every eta in [0, 1].
+def dbim_transition(
+    schedule: Schedule, s: Tensor, t: Tensor, eta: float = 0.0, form: Form = "published"
+) -> Transition:
+    """DBIM's step from s to t: with any omega in [0, c_t] it keeps the marginals of the bridge.
 
-    omega = eta alpha_t rho_t sqrt(1 - rho_t^2 / rho_s^2), k = sqrt(c_t^2 - omega^2) / c_s,
-    k_0 = b_t - k b_s, k_T = a_t - k a_s. At eta = 0 the step from t to s, with the same x_0_hat,
-    undoes it.
+    k = sqrt(c_t^2 - omega^2) / c_s, k_0 = b_t - k b_s, k_T = a_t - k a_s, and omega is, with
+    h = lambda_t - lambda_s,
+
+        published:    eta alpha_t rho_t sqrt(1 - rho_t^2 / rho_s^2)
+        exponential:  c_t sqrt(1 - e^(-2 eta h)), where k = e^(-eta h) c_t / c_s
+
+    The second solves, for a constant x_0_hat, the SDE whose noise is eta times that of the bridge's
+    (ECSI, arXiv 2410.21553, in one step). On the bridges of DDBM both are the same for eta 0 and 1.
+    At eta = 0 the step from t to s, with the same x_0_hat, undoes it.
 
     Args:
         s, t: scalars or (B,), s below t_max; t < s unless eta is 0.
 
     Raises:
-        UserError: eta outside [0, 1], noise on the way up, or s where there is no noise.
+        UserError: eta below 0, or above 1 in the published form, noise on the way up, or s where
+            there is no noise.
     """
-    if not 0 <= eta <= 1:
-        raise UserError(f"eta={eta}: use a value in [0, 1]")
+    require_eta(eta, form)
     if eta > 0 and (t > s).any():
         raise UserError(f"eta={eta} in a step from an earlier to a later time: only eta=0 goes up")
     (a_s, b_s, c_s), (a_t, b_t, c_t) = schedule.coefficients(s), schedule.coefficients(t)
     if (c_s <= 0).any():
         raise UserError("a step from a time with c = 0: begin above 0 and below t_max")
-    omega = torch.zeros_like(c_t)
-    if eta > 0:
-        rho_s, rho_t = schedule.rho(s), schedule.rho(t)
-        omega = eta * schedule.alpha(t) * rho_t * (1 - rho_t**2 / rho_s**2).sqrt()
-    k = (c_t**2 - omega**2).sqrt() / c_s
+    if form == "exponential":
+        h = schedule.lambda_(t) - schedule.lambda_(s)
+        omega, k = c_t * (-torch.expm1(-2 * eta * h)).sqrt(), torch.exp(-eta * h) * c_t / c_s
+    else:
+        omega = torch.zeros_like(c_t)
+        if eta > 0:
+            rho_s, rho_t = schedule.rho(s), schedule.rho(t)
+            omega = eta * schedule.alpha(t) * rho_t * (1 - rho_t**2 / rho_s**2).sqrt()
+        k = (c_t**2 - omega**2).sqrt() / c_s
     return Transition(k, k_0=b_t - k * b_s, k_T=a_t - k * a_s, omega=omega)
+
+
+def require_eta(eta: float, form: Form) -> None:
+    """Refuses a stochasticity that the form of omega does not have.
+
+    Raises:
+        UserError: as said, or a form that does not exist.
+    """
+    if form not in get_args(Form):
+        raise UserError(
+            f"form={form} of omega does not exist: choose {' or '.join(get_args(Form))}"
+        )
+    if not 0 <= eta < math.inf:
+        raise UserError(f"eta={eta}: use 0 or more, such as 0, 1 or 1.5")
+    if form == "published" and eta > 1:
+        raise UserError(
+            f"eta={eta} in the published form of omega: use 0 to 1, or omega=exponential"
+        )

@@ -1,11 +1,15 @@
 """Samplers: x_T and noise in, x_0 out, with torch alone."""
 
 from dbim_lightning.samplers.dbim import DBIM, boot
+from dbim_lightning.samplers.dbm_solver import DBMSolver
 from dbim_lightning.samplers.ddbm import DDBM
+from dbim_lightning.samplers.ecsi import ECSI
 from dbim_lightning.samplers.grids import (
+    Cosine,
     Grid,
     Karras,
     Listed,
+    StartedGrid,
     Uniform,
     UniformLambda,
     falling_times,

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
-from dbim_lightning.bridge import Schedule, Transition, combine, dbim_transition
+from dbim_lightning.bridge import Form, Schedule, combine, dbim_transition, require_eta
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.grids import Grid, Uniform, falling_times
 from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State, unheld
@@ -21,10 +22,13 @@ class DBIM(Sampler):
 
     Args:
         nfe: number of function evaluations, at least 2.
-        eta: stochasticity in [0, 1]; 0 is deterministic, 1 the Markovian bridge.
-        order: 1, or at eta = 0 also 2 or 3: multistep, first order in the first and last step.
+        eta: stochasticity from 0; 0 is deterministic, 1 the Markovian bridge, more has more noise
+            than it and keeps its marginals all the same.
+        order: 1, or 2 or 3: multistep, first order in the first and last step.
         clip_denoised: clamp every estimate of x_0 to [-1, 1].
-        grid: places the nfe times of the states, from t_max - 1e-3 to t_min.
+        grid: places the nfe times of the states, from its start, or t_max - 1e-3, to t_min.
+        omega: the form of the noise in a step (`dbim_transition`): published, which has eta up to 1
+            and is noisy at order 1 alone, exponential, or auto: published for eta up to 1.
     """
 
     nfe: int
@@ -32,20 +36,28 @@ class DBIM(Sampler):
     order: int = 1
     clip_denoised: bool = True
     grid: Grid = Uniform()  # noqa: RUF009 - frozen
+    omega: Form | Literal["auto"] = "auto"
 
     def __post_init__(self):
         if not isinstance(self.nfe, int) or self.nfe < 2:
             raise UserError(
                 f"nfe={self.nfe}: use a whole number from 2, one call boots and one steps"
             )
-        if not 0 <= self.eta <= 1:
-            raise UserError(f"eta={self.eta}: use a value in [0, 1]")
         if self.order not in (1, 2, 3):
             raise UserError(f"order={self.order}: use 1, 2 or 3")
-        if self.eta > 0 and self.order > 1:
+        require_eta(self.eta, self.form)
+        if self.form == "published" and self.eta > 0 and self.order > 1:
             raise UserError(
-                f"eta={self.eta} with order={self.order}: use eta=0 for order 2 or 3, or order=1"
+                f"eta={self.eta} with order={self.order} in the published form of omega: use eta=0 "
+                "or order=1, or omega=exponential"
             )
+
+    @property
+    def form(self) -> Form:
+        """The form of omega that is in force."""
+        if self.omega != "auto":
+            return self.omega
+        return "published" if self.eta <= 1 else "exponential"
 
     def states(
         self, denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise
@@ -66,18 +78,22 @@ class DBIM(Sampler):
         t, x, x_0_hat = boot(denoise, schedule, x_T, noise, times[0])
         yield State(t, x, x_0_hat)
         h = schedule.lambda_(times).diff().tolist()
-        steps = dbim_transition(schedule, times[:-1], times[1:], self.eta)
+        steps = dbim_transition(schedule, times[:-1], times[1:], self.eta, self.form)
         estimates: list[Tensor] = []
         for n, (s, t, step) in enumerate(zip(times, times[1:], steps.each(), strict=False)):
             oldest = estimates.pop() if len(estimates) == self.order else None
             x_0_hat = denoise(x, s, oldest)
             estimates.insert(0, x_0_hat)
             is_last = n == self.nfe - 2
+            eps = None if is_last or self.eta == 0 else noise(x_T)
             if is_last or len(estimates) == 1:
-                noiseless = is_last or self.eta == 0
-                x = step(x, x_0_hat, x_T, None if noiseless else noise(x_T), out=unheld(x))
+                x = step(x, x_0_hat, x_T, eps, out=unheld(x))
             else:
-                x = multistep(step, x, estimates, x_T, h[n::-1], out=unheld(x))
+                weights = multistep(h[n::-1][: len(estimates)], self.eta)
+                terms = [(step.k, x), (step.k_T, x_T)]
+                terms += [(w * step.k_0, x_0) for w, x_0 in zip(weights, estimates, strict=True)]
+                terms += [] if eps is None else [(step.omega, eps)]
+                x = combine(*zip(*terms, strict=True), out=unheld(x))
             yield State(t, x, x_0_hat)
 
 
@@ -87,32 +103,26 @@ def boot(denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise, t: Ten
     return State(t, schedule.q_sample(x_0_hat, x_T, t, eps), x_0_hat)
 
 
-def multistep(
-    step: Transition,
-    x_s: Tensor,
-    estimates: list[Tensor],
-    x_T: Tensor,
-    h: list[float],
-    out: Tensor | None = None,
-) -> Tensor:
-    """The step s -> t at order 2 or 3 (DBIM, high order).
+def multistep(h: list[float], eta: float = 0.0) -> list[float]:
+    """What weights the estimates of x_0 have in a step of order 2 or 3 (DBIM, high order).
 
-    In place of x_0_hat(s) stands the mean over the step, weighted by e^lambda, of the Taylor
-    polynomial x_0_hat(s) + D1 (lambda - lambda_s) + D2 (lambda - lambda_s)^2 / 2, with finite
-    differences D1, D2.
+    In place of x_0_hat(s) stands the mean over the step, weighted by e^(kappa lambda) with
+    kappa = 1 + eta, of the Taylor polynomial x_0_hat(s) + D1 (lambda - lambda_s)
+    + D2 (lambda - lambda_s)^2 / 2, with finite differences D1, D2. Published for eta = 0; for
+    eta > 0 it is the solution of the SDE of the exponential form (`dbim_transition`).
 
     Args:
-        estimates: of x_0 at s and at the times u_1(, u_2) before it.
-        h: lambda_t - lambda_s, lambda_s - lambda_u_1(, lambda_u_1 - lambda_u_2).
+        h: lambda_t - lambda_s, lambda_s - lambda_u_1(, lambda_u_1 - lambda_u_2), for the estimates
+            at s and at the times u_1(, u_2) before it.
     """
-    phi_1, phi_2 = 1 - math.exp(-h[0]), math.exp(-h[0]) + h[0] - 1
-    p, q = phi_2 / phi_1, (h[0] ** 2 / 2 - phi_2) / phi_1  # the mean is x_0_hat(s) + p D1 + q D2
-    if len(estimates) == 2:
-        weights = [1 + p / h[1], -p / h[1]]
-    else:
-        h_1, h_2 = h[1], h[2]
-        slope_1 = (p * (2 * h_1 + h_2) + 2 * q) / (h_1 + h_2) / h_1  # of x_0_hat(s) - x_0_hat(u_1)
-        slope_2 = -(p * h_1 + 2 * q) / (h_1 + h_2) / h_2  # of x_0_hat(u_1) - x_0_hat(u_2)
-        weights = [1 + slope_1, slope_2 - slope_1, -slope_2]
-    k_0 = [weight * step.k_0 for weight in weights]
-    return combine((step.k, step.k_T, *k_0), (x_s, x_T, *estimates), out)
+    kappa = 1 + eta
+    phi_1 = 1 - math.exp(-kappa * h[0])
+    phi_2 = (math.exp(-kappa * h[0]) + kappa * h[0] - 1) / kappa
+    # The mean is x_0_hat(s) + p D1 + q D2.
+    p, q = phi_2 / phi_1, (h[0] ** 2 / 2 - phi_2 / kappa) / phi_1
+    if len(h) == 2:
+        return [1 + p / h[1], -p / h[1]]
+    h_1, h_2 = h[1], h[2]
+    slope_1 = (p * (2 * h_1 + h_2) + 2 * q) / (h_1 + h_2) / h_1  # of x_0_hat(s) - x_0_hat(u_1)
+    slope_2 = -(p * h_1 + 2 * q) / (h_1 + h_2) / h_2  # of x_0_hat(u_1) - x_0_hat(u_2)
+    return [1 + slope_1, slope_2 - slope_1, -slope_2]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dbim_lightning.bridge import Schedule
 from dbim_lightning.errors import UserError
-from dbim_lightning.samplers.grids import Grid, Karras, falling_times
+from dbim_lightning.samplers.grids import Grid, Karras, times_from_x_T
 from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State, unheld
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class DDBM(Sampler):
         self, denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise
     ) -> Iterator[State]:
         """The states after each part of a step; the last is at 0."""
-        times = falling_times(self.grid, schedule, schedule.t_max - 1e-4, self.num_steps - 1)
+        times = times_from_x_T(self.grid, schedule, self.num_steps - 1)
         ends = torch.cat([times[1:], times.new_zeros(1)])
         middles = times + self.churn_step_ratio * (ends - times)
         sigmas = ((times - middles) * schedule.g2(times)).sqrt().tolist()

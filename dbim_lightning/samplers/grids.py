@@ -4,8 +4,10 @@ A grid maps (schedule, start, u) to times, u in [0, 1] being a place in the rang
 to start (u = 1). All is float64 on the CPU.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -22,15 +24,49 @@ class Grid(Protocol):
 
 
 @dataclass(frozen=True)
-class Uniform:
-    """Uniform in time, as published with DBIM."""
+class StartedGrid(ABC):
+    """A grid that may begin where it likes.
+
+    Args:
+        start: the first time, between t_min and t_max; None is that of whoever asks, such as
+            t_max - 1e-3 for DBIM, as published. From x_T a bridge may jump to any time, and near
+            t_max, where it is still x_T, a network is called in vain.
+    """
+
+    start: float | None = field(default=None, kw_only=True)
 
     def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        """Raises `UserError` where its own start is no time of the schedule."""
+        if self.start is not None and not schedule.t_min < self.start < schedule.t_max:
+            raise UserError(
+                f"start={self.start} of the grid: use a time between t_min={schedule.t_min:g} and "
+                f"t_max={schedule.t_max:g} of the {type(schedule).__name__}, or null"
+            )
+        return self.place(schedule, start if self.start is None else self.start, u)
+
+    @abstractmethod
+    def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        """The times of the places u."""
+
+
+@dataclass(frozen=True)
+class Uniform(StartedGrid):
+    """Uniform in time, as published with DBIM."""
+
+    def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
         return schedule.t_min + (start - schedule.t_min) * u
 
 
 @dataclass(frozen=True)
-class Karras:
+class Cosine(StartedGrid):
+    """Uniform in the angle whose cosine is time: finer towards both ends."""
+
+    def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        return schedule.t_min + (start - schedule.t_min) * (1 - torch.cos(math.pi * u)) / 2
+
+
+@dataclass(frozen=True)
+class Karras(StartedGrid):
     """Uniform in t^(1/rho), finer towards t_min (EDM, arXiv 2206.00364, eq. 5).
 
     Args:
@@ -40,17 +76,17 @@ class Karras:
     rho: float = 7.0
 
     def __post_init__(self):
-        if not self.rho > 0:
+        if not 0 < self.rho < math.inf:
             raise UserError(f"rho={self.rho} of the Karras grid: use a positive number, such as 7")
 
-    def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+    def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
         first, last = start ** (1 / self.rho), schedule.t_min ** (1 / self.rho)
         return (last + (first - last) * u) ** self.rho
 
 
 @dataclass(frozen=True)
-class UniformLambda:
-    """Uniform in lambda_t = log(b_t / c_t), up to t_max - 1e-3: at t_max lambda is infinite.
+class UniformLambda(StartedGrid):
+    """Uniform in lambda_t = log(b_t / c_t), by default up to t_max - 1e-3: at t_max it is infinite.
 
     Args:
         limit: leaves out times at which |lambda| is larger; None leaves out none.
@@ -62,8 +98,8 @@ class UniformLambda:
         if self.limit is not None and not self.limit > 0:
             raise UserError(f"limit={self.limit} of lambda: use a positive number, such as 3")
 
-    def __call__(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
-        start = min(start, schedule.t_max - 1e-3)
+    def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        start = min(start, schedule.t_max - 1e-3) if self.start is None else start
         ends = torch.tensor([schedule.t_min, start], dtype=torch.float64)
         last, first = schedule.lambda_(ends)
         if self.limit is not None:
@@ -88,13 +124,20 @@ class Listed:
         return torch.tensor(self.times, dtype=torch.float64)
 
 
-def times_at(lambdas: Tensor, schedule: Schedule) -> Tensor:
-    """The times in [t_min, t_max] of given lambda_t, by bisection."""
-    below = torch.full_like(lambdas, schedule.t_min)
-    above = torch.full_like(lambdas, schedule.t_max)
+def times_at(
+    values: Tensor, schedule: Schedule, of: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """The times in [t_min, t_max] at which lambda_t has given values, by bisection.
+
+    Args:
+        of: another function of time in place of lambda_t, which falls as it does.
+    """
+    of = of or schedule.lambda_
+    below = torch.full_like(values, schedule.t_min)
+    above = torch.full_like(values, schedule.t_max)
     for _ in range(64):
         middle = (below + above) / 2
-        is_early = schedule.lambda_(middle) > lambdas
+        is_early = of(middle) > values
         below, above = middle.where(is_early, below), above.where(is_early, middle)
     return middle
 
@@ -113,5 +156,21 @@ def falling_times(grid: Grid, schedule: Schedule, start: float, n: int) -> Tenso
         raise UserError(
             f"{grid}: times must fall, from below t_max={schedule.t_max:g} to not below "
             f"t_min={schedule.t_min:g} of the schedule"
+        )
+    return times
+
+
+def times_from_x_T(grid: Grid, schedule: Schedule, n: int) -> Tensor:
+    """The same for a sampler without a boot, whose first state is x_T: it begins at t_max - 1e-4.
+
+    Raises:
+        UserError: as above, or a first time at which the state is not nearly x_T.
+    """
+    times = falling_times(grid, schedule, schedule.t_max - 1e-4, n)
+    latest = schedule.t_max - 0.01 * (schedule.t_max - schedule.t_min)
+    if times[0] < latest:
+        raise UserError(
+            f"{grid} begins at t={times[0]:g}, where the bridge has left x_T, but this "
+            f"sampler is there: use a start above {latest:g}, or a sampler that boots, such as dbim"
         )
     return times

@@ -1,17 +1,27 @@
 """What samplers, their noise and their grids promise, beyond the published numbers."""
 
 import logging
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from golden_data import SCHEDULES, ToyNetwork
 
-from dbim_lightning.bridge import BridgeDenoiser, BrownianSchedule, DDBMPreconditioning, VPSchedule
+from dbim_lightning.bridge import (
+    BridgeDenoiser,
+    BrownianSchedule,
+    DDBMPreconditioning,
+    VPSchedule,
+    dbim_transition,
+)
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers import (
     DBIM,
     DDBM,
+    ECSI,
+    Cosine,
+    DBMSolver,
     ImageNoise,
     Karras,
     Listed,
@@ -23,7 +33,18 @@ from dbim_lightning.samplers.grids import falling_times
 SCHEDULE = VPSchedule()
 DENOISER = BridgeDenoiser(ToyNetwork(), SCHEDULE, DDBMPreconditioning())
 SOURCES = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-SAMPLERS = [DBIM(5), DBIM(5, eta=0.5), DBIM(5, eta=1.0), DBIM(6, order=3), DDBM(8)]
+NAMED = {
+    "eta0": DBIM(5),
+    "eta0.5": DBIM(5, eta=0.5),
+    "eta1": DBIM(5, eta=1.0),
+    "eta1.5": DBIM(5, eta=1.5, grid=Karras(3, start=0.95)),
+    "order3": DBIM(6, order=3),
+    "noisy order3": DBIM(6, eta=1.2, order=3),
+    "ddbm": DDBM(8),
+    "ecsi": ECSI(6),
+    "dbm_solver": DBMSolver(6),
+}
+SAMPLERS, IDS = list(NAMED.values()), list(NAMED)
 ALL_SCHEDULES = SCHEDULES | {"brownian": BrownianSchedule()}
 
 
@@ -32,7 +53,7 @@ def sample(indices, seed=0, sampler=SAMPLERS[1], **options):
     return sampler.sample(DENOISER, SCHEDULE, SOURCES[indices], noise, **options)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=["eta0", "eta0.5", "eta1", "order3", "ddbm"])
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=IDS)
 def test_sample_depends_on_image_not_on_batch(sampler):
     together = sample([0, 1, 2, 3, 4, 5, 6], sampler=sampler)
     apart = sample([5, 2], sampler=sampler)
@@ -40,7 +61,7 @@ def test_sample_depends_on_image_not_on_batch(sampler):
     assert (sample([5, 2], seed=1, sampler=sampler) - apart).abs().mean() > 1e-3
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=["eta0", "eta0.5", "eta1", "order3", "ddbm"])
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=IDS)
 def test_memory_layout_of_the_sources_changes_nothing(sampler):
     def run(x_T):
         return sampler.sample(DENOISER, SCHEDULE, x_T, ImageNoise(0, range(7)))
@@ -59,7 +80,7 @@ def test_sources_and_injected_noise_are_left_as_they_were():
     assert torch.equal(eps, before)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=["eta0", "eta0.5", "eta1", "order3", "ddbm"])
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=IDS)
 @pytest.mark.parametrize("kept", [lambda x: x, lambda x: x[1:3], lambda x: x.numpy()])
 def test_what_a_denoiser_and_on_step_receive_is_theirs_to_keep(sampler, kept):
     """The tensor, a view of it, or an array over it: it stays as it was, and so does the sample."""
@@ -98,7 +119,7 @@ def test_a_denoiser_may_return_one_buffer_again_and_again(order, clip):
     assert torch.equal(sampler.sample(reusing, SCHEDULE, SOURCES, noise[1]), expected)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=["eta0", "eta0.5", "eta1", "order3", "ddbm"])
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=IDS)
 def test_with_gradients_all_states_are_new_and_depend_on_the_source(sampler):
     x_T = SOURCES[:2].clone().requires_grad_()
 
@@ -208,7 +229,7 @@ def test_trajectory_of_ddbm_has_two_states_a_step_and_ends_at_0():
     assert torch.equal(states[-1].clamp(-1, 1), out)
 
 
-@pytest.mark.parametrize("sampler", [DBIM(6, eta=0.5), DBIM(6, order=3), DDBM(8), DDBM(7, 0.0)])
+@pytest.mark.parametrize("sampler", [*SAMPLERS, DDBM(7, 0.0), DBMSolver(2)])
 def test_denoiser_is_called_nfe_times(sampler):
     calls = []
 
@@ -236,6 +257,19 @@ def test_ddbm_makes_the_nearest_nfe_and_says_so_once(asked, churn, made, caplog)
     assert all(f"nfe={asked}" in m and str(made) in m for m in caplog.messages)
 
 
+def test_dbm_solver_makes_an_even_nfe_and_says_so(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert [DBMSolver(nfe).calls for nfe in (2, 5, 6)] == [2, 4, 6]
+    assert caplog.messages == ["nfe=5: DBMSolver makes 2n calls, here 4"]
+
+
+def test_the_form_of_omega_is_published_up_to_eta_1():
+    forms = {(0, 1): "published", (1, 1): "published", (0, 3): "published"}
+    forms |= {(1.01, 1): "exponential", (1.5, 2): "exponential"}
+    assert {key: DBIM(5, *key).form for key in forms} == forms
+    assert DBIM(5, 0.5, 2, omega="exponential").form == "exponential"
+
+
 def test_order_2_and_3_equal_eta_0_where_they_have_no_room():
     for nfe in (2, 3):
         plain = sample([0, 1], sampler=DBIM(nfe))
@@ -247,15 +281,78 @@ def test_order_2_and_3_equal_eta_0_where_they_have_no_room():
 
 
 @pytest.mark.parametrize("name", ALL_SCHEDULES)
-@pytest.mark.parametrize("grid", [Uniform(), Karras(7), Karras(2), UniformLambda()], ids=repr)
-def test_grids_fall_from_start_to_t_min(name, grid):
+@pytest.mark.parametrize("own", [None, 0.7])
+@pytest.mark.parametrize(
+    "grid", [Uniform(), Cosine(), Karras(7), Karras(2), UniformLambda()], ids=repr
+)
+def test_grids_fall_from_start_to_t_min(name, grid, own):
     schedule = ALL_SCHEDULES[name]
-    start = schedule.t_max - 1e-3
-    times = falling_times(grid, schedule, start, 10)
+    start = own or schedule.t_max - 1e-3
+    grid, asked = replace(grid, start=own), schedule.t_max - 1e-3
+    times = falling_times(grid, schedule, asked, 10)
     assert times.shape == (11,)
     assert (times.diff() < 0).all()
     ends = torch.tensor([start, schedule.t_min], dtype=torch.float64)
     torch.testing.assert_close(times[[0, -1]], ends, rtol=1e-12, atol=0)
+
+
+def test_cosine_grid_has_the_times_of_its_formula():
+    times = falling_times(Cosine(start=0.9), SCHEDULE, 0.999, 4)
+    u = torch.arange(5, dtype=torch.float64) / 4
+    expected = 0.9 + (1e-4 - 0.9) * (1 - torch.cos(torch.pi * u)) / 2
+    torch.testing.assert_close(times, expected, rtol=1e-12, atol=0)
+
+
+def test_start_moves_the_booted_state():
+    seen = []
+    sampler = DBIM(3, eta=1.5, grid=Karras(3, start=0.95))
+    sample([0, 1], sampler=sampler, on_step=lambda step, t, *_: seen.append(t))
+    assert seen[0] == pytest.approx(0.95)
+    assert seen[2] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_perfect_estimate_makes_order_irrelevant_and_eta_above_1_noisier(order):
+    """With the estimate fixed all orders are the same exact step."""
+    x_0, noises = SOURCES.flip(0), [ImageNoise(0, range(7)) for _ in range(2)]
+    states = [
+        list(
+            DBIM(8, eta=1.5, order=n, omega="exponential").states(
+                lambda x, t, spare=None: x_0, SCHEDULE, SOURCES, noise
+            )
+        )[-1].x
+        for n, noise in zip((1, order), noises, strict=True)
+    ]
+    torch.testing.assert_close(*states)
+
+
+@pytest.mark.parametrize("name", ["vp", "ve", "brownian"])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_both_forms_of_omega_are_one_at_eta_0_and_1(name, eta):
+    schedule = ALL_SCHEDULES[name]
+    times = falling_times(UniformLambda(), schedule, schedule.t_max - 1e-3, 9)
+    steps = [
+        dbim_transition(schedule, times[:-1], times[1:], eta, form)
+        for form in ("published", "exponential")
+    ]
+    for published, exponential in zip(*steps, strict=True):
+        torch.testing.assert_close(published, exponential, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["vp", "ve", "brownian", "i2sb"])
+@pytest.mark.parametrize("eta", [0.5, 1.5, 3.0])
+def test_the_exponential_form_keeps_the_marginals(name, eta):
+    """The variance after a step from the marginal at s is that of the marginal at t."""
+    schedule = ALL_SCHEDULES[name]
+    times = falling_times(Uniform(), schedule, schedule.t_max - 1e-3, 9)
+    s, t = times[:-1], times[1:]
+    k, k_0, k_T, omega = dbim_transition(schedule, s, t, eta, "exponential")
+    (a_s, b_s, c_s), (a_t, b_t, c_t) = schedule.coefficients(s), schedule.coefficients(t)
+    torch.testing.assert_close(k * a_s + k_T, a_t)
+    torch.testing.assert_close(k * b_s + k_0, b_t)
+    torch.testing.assert_close((k * c_s) ** 2 + omega**2, c_t**2)
+    h = schedule.lambda_(t) - schedule.lambda_(s)
+    torch.testing.assert_close(k * c_s / c_t, torch.exp(-eta * h))
 
 
 @pytest.mark.parametrize("name", ["vp", "ve", "brownian"])
@@ -271,11 +368,21 @@ def test_lambda_grid_has_equal_steps_of_lambda(name):
     [
         (lambda: DBIM(1), r"nfe=1: .*from 2"),
         (lambda: DBIM(2.5), r"nfe=2.5"),
-        (lambda: DBIM(5, eta=1.1), r"eta=1.1: .*\[0, 1\]"),
+        (lambda: DBIM(5, eta=1.1, omega="published"), r"eta=1.1 in the published form.* 0 to 1"),
+        (lambda: DBIM(5, eta=float("nan")), r"eta=nan: use 0 or more"),
+        (lambda: DBIM(5, omega="other"), r"form=other .*published or exponential"),
         (lambda: DBIM(5, eta=-0.1), r"eta=-0.1"),
         (lambda: DBIM(5, order=4), r"order=4: .*1, 2 or 3"),
         (lambda: DBIM(5, order=0), r"order=0"),
-        (lambda: DBIM(5, eta=0.5, order=2), r"eta=0.5 with order=2: .*order=1"),
+        (
+            lambda: DBIM(5, eta=0.5, order=2, omega="published"),
+            r"eta=0.5 with order=2 .*order=1, or omega=exponential",
+        ),
+        (lambda: ECSI(2), r"nfe=2: .*from 3"),
+        (lambda: ECSI(5, eta=-0.5), r"eta=-0.5: use 0 or more"),
+        (lambda: DBMSolver(1), r"nfe=1: .*from 2"),
+        (lambda: DBMSolver(4, midpoint="t"), r"midpoint=t .*log_rho or time"),
+        (lambda: Karras(float("inf")), r"rho=inf"),
         (lambda: DDBM(1), r"nfe=1: .*from 2"),
         (lambda: DDBM(0, 0.0), r"nfe=0: .*from 1"),
         (lambda: DDBM(5, 1.0), r"churn_step_ratio=1.0: .*\[0, 1\)"),
@@ -338,6 +445,14 @@ def test_bad_estimate_is_named_with_its_step_and_time(sampler, bad):
         (DBIM(3, grid=Listed([1.0, 0.5, 1e-4])), "below t_max=1"),
         (DBIM(3, grid=Listed([0.9, 0.5, 0.0])), "t_min=0.0001"),
         (DDBM(5, grid=Listed([0.9, 0.5, 1e-4])), "has 3 times.* 2"),
+        (
+            DBIM(3, grid=Karras(start=1.0)),
+            r"start=1\.0 .*t_min=0\.0001 and t_max=1 of the VPSchedule",
+        ),
+        (DBIM(3, grid=Uniform(start=1e-4)), r"start=0\.0001 .*between"),
+        (ECSI(3, grid=UniformLambda(start=-1)), r"start=-1 .*between"),
+        (ECSI(3, grid=Karras(start=0.95)), r"begins at t=0\.95, .* above 0\.990001, .*dbim"),
+        (DDBM(5, grid=Uniform(start=0.9)), r"begins at t=0\.9, .* above 0\.990001, .*dbim"),
     ],
 )
 def test_bad_grids_are_named(sampler, message):
