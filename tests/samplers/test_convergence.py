@@ -50,7 +50,8 @@ def off(schedule, sampler, count=100_000):
     [(SCHEDULES[0], eta, 1200) for eta in (0.0, 0.3, 0.5, 0.8, 1.0)]
     + [(SCHEDULES[1], eta, 2400) for eta in (0.0, 0.5, 1.0)]
     + [(SCHEDULES[2], eta, 1200) for eta in (0.0, 0.5, 1.0)]
-    + [(schedule, eta, 2400) for schedule in SCHEDULES for eta in (1.2, 1.5, 2.0)],
+    + [(SCHEDULES[1], eta, 2400) for eta in (1.2, 1.5, 2.0)]
+    + [(schedule, eta, 1200) for schedule in SCHEDULES[::2] for eta in (1.2, 1.5, 2.0)],
     ids=lambda v: type(v).__name__ if hasattr(v, "t_min") else str(v),
 )
 def test_samples_of_a_gaussian_bridge_converge_to_its_posterior(schedule, eta, nfe):
