@@ -130,7 +130,7 @@ def test_a_transition_keeps_the_type_of_the_images():
 @pytest.mark.parametrize(
     ("s", "t", "eta", "message"),
     [
-        (0.5, 0.4, 1.1, r"eta=1\.1: use a value in \[0, 1\]"),
+        (0.5, 0.4, 1.1, r"eta=1\.1 in the published form .* 0 to 1"),
         (0.4, 0.5, 0.5, r"eta=0\.5 in a step from an earlier to a later time: only eta=0"),
         (1.0, 0.5, 0.0, r"a step from a time with c = 0: begin above 0 and below t_max"),
     ],
