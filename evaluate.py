@@ -128,12 +128,11 @@ def make_job(cfg: DictConfig) -> Job:
     data = {"dataset": dataset, "versions": versions()}
     if bridge:
         require_image_size(bridge.denoiser.network, dataset)
-    evaluator = make_evaluator(
-        dataset, plain["metrics"], device, cfg.num_images, Path(cfg.folder), data
-    )
+    judged = (dataset, plain["metrics"], device, cfg.num_images, Path(cfg.folder), data)
+    evaluator = make_evaluator(*judged)
     if bridge:
         training = {key: bridge.config.get(key) for key in ("dataset", "statistics")}
-        found = {**dataset, **settled(evaluator.data)}
+        found = dataset | settled(evaluator.data)
         here = {"dataset": found, "statistics": plain.get("statistics")}
         if differences := earlier.differences(here, training):
             data = data | {"differs_from_training": differences}

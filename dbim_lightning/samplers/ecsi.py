@@ -6,7 +6,7 @@ from itertools import chain
 
 from torch import Tensor
 
-from dbim_lightning.bridge import Schedule, Transition, dbim_transition
+from dbim_lightning.bridge import Schedule, Transition, dbim_transition, require_eta
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.grids import Grid, Karras, times_from_x_T
 from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State, unheld
@@ -33,8 +33,7 @@ class ECSI(Sampler):
     def __post_init__(self):
         if not isinstance(self.nfe, int) or self.nfe < 3:
             raise UserError(f"nfe={self.nfe}: use a whole number from 3, the last two add no noise")
-        if not self.eta >= 0:
-            raise UserError(f"eta={self.eta}: use 0 or more, such as 0.3")
+        require_eta(self.eta, "exponential")
 
     def states(
         self, denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise

@@ -161,10 +161,10 @@ def falling_times(grid: Grid, schedule: Schedule, start: float, n: int) -> Tenso
 
 
 def times_from_x_T(grid: Grid, schedule: Schedule, n: int) -> Tensor:
-    """The same for a sampler without a boot, whose first state is x_T: it begins at t_max - 1e-4.
+    """`falling_times` of a sampler without a boot: from t_max - 1e-4, where its state is x_T.
 
     Raises:
-        UserError: as above, or a first time at which the state is not nearly x_T.
+        UserError: as there, or a first time at which the bridge has left x_T.
     """
     times = falling_times(grid, schedule, schedule.t_max - 1e-4, n)
     latest = schedule.t_max - 0.01 * (schedule.t_max - schedule.t_min)
