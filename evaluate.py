@@ -5,9 +5,10 @@ What needs torch is imported where it is used, so that --help need not wait for 
 
 # ruff: noqa: PLC0415
 import os
+import sys
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,36 +22,17 @@ from dbim_lightning import config, earlier
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import tell_once, write_json
 from dbim_lightning.options import EVALUATE
+from dbim_lightning.sampler_files import require_tuned_for, take_sampler_files
 
 if TYPE_CHECKING:
     import torch
 
-    from dbim_lightning.bridge import BridgeDenoiser
     from dbim_lightning.evaluation import Evaluator, Outcome
+    from dbim_lightning.evaluation.origin import Bridge
     from dbim_lightning.evaluation.samples.shards import SampleShards
     from dbim_lightning.samplers import Sampler
 
 LARGE = 2000  # images, from which on samples are kept unless told otherwise
-
-
-class Bridge(NamedTuple):
-    """A trained bridge, the configuration that it was trained with, and its file."""
-
-    denoiser: "BridgeDenoiser"
-    config: dict[str, Any]
-    path: Path
-    sha256: str
-
-
-@lru_cache(maxsize=4)  # a sweep over many checkpoints shall not hold all of them
-def read_bridge(path: Path, device: "torch.device") -> Bridge:
-    """Reads a checkpoint or weights file."""
-    from dbim_lightning.evaluation.origin import short_sha256
-    from dbim_lightning.weights import read_denoiser, restored
-
-    print(f"Evaluating {path}")
-    saved = read_denoiser(path)
-    return Bridge(restored(saved).to(device), saved.config, path, short_sha256(path))
 
 
 def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +74,7 @@ class Job(NamedTuple):
     """
 
     cfg: DictConfig
-    bridge: Bridge | None
+    bridge: "Bridge | None"
     sampler: "Sampler | None"
     evaluator: "Evaluator"
     asked: dict[str, Any]
@@ -106,7 +88,7 @@ def make_job(cfg: DictConfig) -> Job:
     """
     from dbim_lightning.bridge import precision_on
     from dbim_lightning.data.subset import settled
-    from dbim_lightning.evaluation.origin import device_named, versions
+    from dbim_lightning.evaluation.origin import device_named, read_bridge, versions
     from dbim_lightning.networks import require_image_size
     from dbim_lightning.weights import newest_checkpoint
 
@@ -117,8 +99,10 @@ def make_job(cfg: DictConfig) -> Job:
     if cfg.samples is None:
         sampler = config.make_sampler(cfg.sampler, cfg.nfe)
         path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
+        print(f"Evaluating {path}")
         bridge = read_bridge(path, device)
         bridge.denoiser.precision = cfg.precision
+        require_tuned_for(OmegaConf.to_container(cfg.sampler), bridge.schedule)
     dataset = earlier.inherited(cfg.dataset, bridge.config.get("dataset") if bridge else None)
     if dataset is None:
         raise UserError(
@@ -142,7 +126,7 @@ def make_job(cfg: DictConfig) -> Job:
 
 def asked_of(
     cfg: dict[str, Any],
-    bridge: Bridge | None,
+    bridge: "Bridge | None",
     sampler: "Sampler | None",
     evaluator: "Evaluator",
     data: dict[str, Any],
@@ -297,4 +281,5 @@ def main(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with one_line_errors(OSError), config.one_line_hydra_errors("evaluate"):
+        sys.argv[1:] = take_sampler_files(sys.argv[1:])
         main()

@@ -29,6 +29,7 @@ from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import printable, write_json, write_whole
 from dbim_lightning.networks import require_image_size
 from dbim_lightning.options import TRAIN
+from dbim_lightning.sampler_files import require_tuned_for, take_sampler_files
 from dbim_lightning.training import (
     BridgeModule,
     Evaluations,
@@ -88,7 +89,7 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
         folder,
         config.instantiate(cfg.dataset),
         partial(config.instantiate, options.metrics),
-        [config.instantiate(cfg.sampler, nfe=nfe) for nfe in options.nfe],
+        [config.make_sampler(cfg.sampler, nfe) for nfe in options.nfe],
         options.every_n_steps,
         options.num_images,
         options.best,
@@ -114,7 +115,7 @@ def time_limit(max_time: Any) -> timedelta | None:
 def make_trainer(cfg: DictConfig, folder: Path, step: int | None) -> lightning.Trainer:
     """A Trainer that writes everything into `folder`, after this step of a run that is there."""
     options = dict(cfg.trainer)
-    samplers = [config.instantiate(cfg.sampler, nfe=nfe) for nfe in cfg.preview.nfe]
+    samplers = [config.make_sampler(cfg.sampler, nfe) for nfe in cfg.preview.nfe]
     if options["precision"] == "auto":
         options["precision"] = trainer_precision(device_of(options["accelerator"]))
     options["val_check_interval"] *= options["accumulate_grad_batches"]  # which counts batches
@@ -159,6 +160,8 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
     for key in ("data", "trainer", "objective", "sampler", "training.optimizer", "training.ema"):
         if not OmegaConf.is_dict(OmegaConf.select(cfg, key)):
             raise UserError(f"{key} must name what is made, by _target_: leave the word out")
+    plain = OmegaConf.to_container(cfg)
+    require_tuned_for(plain["sampler"], plain["denoiser"]["schedule"])
     precision_on(device_of(cfg.trainer.accelerator), cfg.precision)  # refuses what does not exist
     if rank_zero_only.rank == 0:
         require_own(folder, cfg.resume and Path(cfg.resume), step or 0)
@@ -230,4 +233,5 @@ if __name__ == "__main__":
     ignored = "does not have many workers|LeafSpec|Previous log files"  # which are kept
     warnings.filterwarnings("ignore", message=f".*({ignored}).*")
     with one_line_errors(*ENDING), config.one_line_hydra_errors("train"):
+        sys.argv[1:] = take_sampler_files(sys.argv[1:])
         main()

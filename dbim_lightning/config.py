@@ -76,7 +76,7 @@ def make_sampler(node: DictConfig, nfe: int) -> Any:
     own = {
         key: value
         for key, value in OmegaConf.to_container(node, resolve=True).items()
-        if key not in common or (key in known and value is not None)
+        if key != "tuned" and (key not in common or (key in known and value is not None))
     }
     return instantiate(OmegaConf.create(own), nfe=nfe)
 

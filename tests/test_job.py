@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 import evaluate
 from dbim_lightning.evaluation import Evaluator, Protocol
+from dbim_lightning.evaluation.origin import Bridge
 from dbim_lightning.samplers import DBIM, Karras
 
 IMAGES = torch.rand(9, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -34,7 +35,7 @@ def job(folder, sampler, pairs=PAIRS, keep=True, sha="0", path="a.ckpt", protoco
     )
     splits = {"test": pairs, "train": pairs}
     evaluator = Evaluator(splits.__getitem__, Protocol(**metrics), folder=folder)
-    bridge = evaluate.Bridge(None, {}, Path(path), sha)
+    bridge = Bridge(None, {}, Path(path), sha)
     plain, data = OmegaConf.to_container(cfg), {"dataset": {"root": "x"}, "versions": {}}
     asked = evaluate.asked_of(plain, bridge, sampler, evaluator, data)
     return evaluate.Job(cfg, bridge, sampler, evaluator, asked)

@@ -2,14 +2,39 @@
 
 import hashlib
 import platform
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
+from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
+from dbim_lightning.weights import read_denoiser, restored
 
 LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
+
+
+class Bridge(NamedTuple):
+    """A trained bridge, the configuration that it was trained with, and its file."""
+
+    denoiser: BridgeDenoiser
+    config: dict[str, Any]
+    path: Path
+    sha256: str
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """Its configuration."""
+        return self.config["denoiser"]["schedule"]
+
+
+@lru_cache(maxsize=4)  # a sweep over many checkpoints shall not hold all of them
+def read_bridge(path: Path, device: torch.device) -> Bridge:
+    """Reads a checkpoint or weights file."""
+    saved = read_denoiser(path)
+    return Bridge(restored(saved).to(device), saved.config, path, short_sha256(path))
 
 
 def device_named(name: str | None) -> torch.device:

@@ -1,0 +1,221 @@
+"""Tunes DBIM for a bridge: python -m dbim_lightning.evaluation.tune checkpoint=PATH nfe=5,10 -o DIR
+
+Optuna (pip install '.[tune]') searches start and rho of the Karras grid, eta and order, on
+validation images alone. For each NFE the best goes to DIR/dbim_nfe5.yaml and so on, for
+evaluate.py sampler=FILE and train.py sampler=FILE. The same command goes on where it was.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import OmegaConf
+
+from dbim_lightning import config, earlier
+from dbim_lightning.bridge import BridgeDenoiser, Schedule, precision_on
+from dbim_lightning.commands import word
+from dbim_lightning.data.subset import settled
+from dbim_lightning.errors import UserError, one_line_errors
+from dbim_lightning.evaluation.evaluator import Evaluator
+from dbim_lightning.evaluation.origin import device_named, read_bridge
+from dbim_lightning.files import whole
+from dbim_lightning.networks import require_image_size
+from dbim_lightning.options import EVALUATE
+from dbim_lightning.samplers import DBIM, Karras, identity
+from dbim_lightning.samplers.grids import times_at
+from dbim_lightning.weights import newest_checkpoint
+
+try:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+except ImportError as error:
+    raise SystemExit("error: tuning needs Optuna: pip install '.[tune]'") from error
+
+FINALISTS, SEEDS = 3, 3
+KNOWN = {"b": 0.1, "rho": 3.0, "eta": 1.5, "order": 1}  # that of sampler=dbim_fast on VP bridges
+
+
+class Tuning(NamedTuple):
+    """What is tuned and by what it is judged.
+
+    asked: what the trials depend on, as plain data.
+    """
+
+    denoiser: BridgeDenoiser
+    evaluator: Evaluator
+    metric: str
+    batch_size: int
+    asked: dict[str, Any]
+
+    def score(self, sampler: DBIM, seed: int, title: str) -> float:
+        """The number to make small: of the samples of all validation images."""
+        stream = self.evaluator.generation(self.denoiser, sampler, seed, self.batch_size)
+        value = self.evaluator.judge(stream, title)[self.metric]
+        return -value if self.evaluator.protocol.columns[self.metric].better == "↑" else value
+
+
+def sampler_of(params: dict[str, Any], schedule: Schedule, nfe: int) -> DBIM:
+    """The sampler of a trial; b is how much x_0 counts in the state at its start."""
+    b = torch.tensor(params["b"], dtype=torch.float64)
+    start = times_at(b, schedule, lambda t: schedule.coefficients(t).b).item()
+    grid = Karras(start=float(f"{start:.4g}"), rho=float(f"{params['rho']:.3g}"))
+    eta = float(f"{params['eta']:.3g}")
+    return DBIM(nfe, eta=eta, order=params["order"], grid=grid, omega="exponential")
+
+
+def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, list[float]]:
+    """The best sampler of `nfe` calls, and its scores with several seeds.
+
+    Raises:
+        UserError: the folder holds the trials of something else, or no trial could be sampled.
+    """
+    storage = JournalStorage(JournalFileBackend(str(folder / "trials.log")))
+    study = optuna.create_study(study_name=f"nfe{nfe}", storage=storage, load_if_exists=True)
+    asked = study.user_attrs.get("asked", tuning.asked)
+    if different := [key for key in tuning.asked if asked.get(key) != tuning.asked[key]]:
+        raise UserError(
+            f"{folder} holds trials with another {', '.join(different)}: give another -o DIR"
+        )
+    study.set_user_attr("asked", tuning.asked)
+    if not study.trials:
+        study.enqueue_trial(KNOWN)
+    schedule = tuning.denoiser.schedule
+
+    def objective(trial: optuna.Trial) -> float:
+        params = {
+            "b": trial.suggest_float("b", 0.003, 0.5, log=True),
+            "rho": trial.suggest_float("rho", 1, 8, log=True),
+            "eta": trial.suggest_float("eta", 0, 3),
+            "order": trial.suggest_int("order", 1, 2),
+        }
+        try:
+            sampler = sampler_of(params, schedule, nfe)
+            return tuning.score(sampler, 0, f"NFE {nfe}, trial {len(study.trials)} of {trials}")
+        except UserError as error:  # such as two times on one index of a table
+            raise optuna.TrialPruned(str(error)) from error
+
+    done = [trial for trial in study.trials if trial.state.is_finished()]
+    study.sampler = optuna.samplers.TPESampler(seed=len(done))
+    study.optimize(objective, n_trials=max(trials - len(done), 0))
+    complete = [trial for trial in study.trials if trial.value is not None]
+    if not complete:
+        raise UserError(f"no trial at NFE {nfe} could be sampled: use fewer NFE")
+    results = []
+    for trial in sorted(complete, key=lambda trial: trial.value)[:FINALISTS]:
+        sampler, key = sampler_of(trial.params, schedule, nfe), f"seeds of {trial.number}"
+        scores = study.user_attrs.get(key, [trial.value])
+        for seed in range(len(scores), SEEDS):
+            scores = [*scores, tuning.score(sampler, seed, f"NFE {nfe}, seed {seed}")]
+            study.set_user_attr(key, scores)
+        results.append((sampler, scores))
+        print(f"NFE {nfe}: {in_words(tuning, scores)}: {sampler}")
+    return min(results, key=lambda result: statistics.mean(result[1]))
+
+
+def in_words(tuning: Tuning, scores: list[float]) -> str:
+    """Mean and standard deviation over seeds, as tables have them."""
+    column = tuning.evaluator.protocol.columns[tuning.metric]
+    sign = -1 if column.better == "↑" else 1
+    mean, spread = statistics.mean(scores) * sign, statistics.stdev(scores)
+    return f"{column.title} {mean * column.scale:.2f} ± {spread * column.scale:.2f}"
+
+
+def write_sampler(path: Path, sampler: DBIM, tuning: Tuning, scores: list[float]) -> None:
+    """A YAML for sampler=FILE, which says what it was tuned for."""
+    node = identity(sampler)
+    nfe = node.pop("nfe")
+    node["tuned"] = {**tuning.asked, "nfe": nfe, "seeds": SEEDS}
+    with whole(path) as beside:
+        beside.write_text(
+            f"# Tuned for NFE {nfe} on validation images: {in_words(tuning, scores)}.\n"
+            + OmegaConf.to_yaml(OmegaConf.create(node))
+        )
+
+
+def calls(words: list[str]) -> list[int]:
+    """The numbers of nfe=5,10; 5, 10 and 20 unless given."""
+    values = [entry.partition("=")[2] for entry in words if entry.startswith("nfe=")]
+    given = (values or ["5,10,20"])[-1]
+    parts = given.split(",")
+    if not all(part.isdecimal() and int(part) >= 2 for part in parts):
+        raise UserError(f"nfe={given}: give whole numbers from 2, such as nfe=5,10,20")
+    return [int(part) for part in parts]
+
+
+def make_tuning(words: list[str], metric: str | None) -> Tuning:
+    """Reads the bridge and makes its judge.
+
+    Raises:
+        UserError: from either, a split that is asked for, or a metric that the protocol lacks.
+    """
+    if any(
+        entry.lstrip("+").startswith(("metrics.split=", "sampler", "samples=")) for entry in words
+    ):
+        raise UserError(
+            "tuning chooses the sampler itself, on validation images alone: leave sampler, samples "
+            "and metrics.split out"
+        )
+    words = [*words, "metrics.split=validation", "++metrics.baselines=false"]
+    cfg = config.compose("evaluate", words)
+    config.check_overrides("evaluate", cfg, words)
+    cfg = config.checked(cfg, EVALUATE)
+    device = device_named(cfg.device)
+    path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
+    bridge = read_bridge(path, device)
+    denoiser = bridge.denoiser
+    dataset = earlier.inherited(cfg.dataset, bridge.config.get("dataset"))
+    if dataset is None:
+        raise UserError(f"{path} does not say which data to take: give dataset=NAME")
+    denoiser.precision = precision_on(device, cfg.precision)
+    require_image_size(denoiser.network, dataset)
+    protocol = config.instantiate(cfg.metrics)
+    keys = [key for one in protocol.metrics if one.noises == 1 for key in one.columns]
+    metric = metric or keys[0]
+    if metric not in keys:
+        raise UserError(f"--metric {metric}: choose one of {', '.join(keys)}")
+    data = config.instantiate(OmegaConf.create(dataset))
+    evaluator = Evaluator(
+        data, protocol, device, cfg.num_images, Path(cfg.folder), {"dataset": dataset}
+    )
+    asked = {
+        "schedule": bridge.schedule,
+        "checkpoint_sha256": bridge.sha256,
+        "dataset": dataset | settled(evaluator.data),
+        "protocol": protocol.name,
+        "metric": metric,
+        "num_images": len(evaluator.data),
+        "precision": denoiser.precision,
+    }
+    return Tuning(denoiser, evaluator, metric, cfg.batch_size, asked)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m dbim_lightning.evaluation.tune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="*", metavar="key=value", help="as of evaluate.py")
+    parser.add_argument("-o", type=Path, required=True, metavar="DIR", help="trials and YAMLs")
+    parser.add_argument("--trials", type=int, default=40, help="for each NFE")
+    parser.add_argument("--metric", help="the number to improve; the first of the protocol")
+    options = parser.parse_intermixed_args()
+    if options.trials < 1:
+        raise UserError(f"--trials {options.trials}: use 1 or more")
+    nfes = calls(options.words)
+    others = [entry for entry in options.words if not entry.startswith("nfe=")]
+    tuning = make_tuning(others, options.metric)
+    options.o.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for nfe in nfes:
+        sampler, scores = tuned(tuning, nfe, options.trials, options.o)
+        path = options.o / f"dbim_nfe{nfe}.yaml"
+        write_sampler(path, sampler, tuning, scores)
+        print(f"Sample: python evaluate.py {word('sampler', path)} nfe={nfe}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

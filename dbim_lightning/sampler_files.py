@@ -1,0 +1,58 @@
+"""Samplers that stand in files of their own, as tuning writes them: sampler=FILE.yaml."""
+
+import atexit
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.resolvers import CONF
+
+
+def require_tuned_for(sampler: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+    """Refuses the sampler of a file that was tuned for another schedule.
+
+    Raises:
+        UserError: as said.
+    """
+    tuned = sampler.get("tuned")
+    if tuned and tuned["schedule"] != schedule:
+        raise UserError(
+            f"this sampler was tuned for the schedule {tuned['schedule']}, the bridge has "
+            f"{dict(schedule)}: tune one for it, or use sampler=dbim_fast"
+        )
+
+
+def take_sampler_files(words: Sequence[str]) -> list[str]:
+    """Lets sampler=FILE.yaml choose a file as if it stood in conf/sampler.
+
+    Raises:
+        UserError: no such file, or a name that another choice has.
+    """
+    folder, taken = None, list(words)
+    for index, word in enumerate(words):
+        key, _, values = word.partition("=")
+        choices = values.split(",") if key == "sampler" else []
+        for place, choice in enumerate(choices):
+            file = Path(choice.strip("'\""))
+            if file.suffix != ".yaml":
+                continue
+            if not file.is_file():
+                raise UserError(f"sampler={file}: there is no such file")
+            folder = folder or Path(tempfile.mkdtemp(prefix="dbim_lightning_"))
+            name = re.sub(r"\W", "_", file.stem, flags=re.ASCII)
+            copy = folder / "sampler" / f"{name}.yaml"
+            if copy.exists() or (CONF / "sampler" / copy.name).exists():
+                raise UserError(f"sampler={file}: another choice is called {name}, rename the file")
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
+            choices[place] = name
+        if choices:
+            taken[index] = f"sampler={','.join(choices)}"
+    if folder is None:
+        return taken
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return [f"hydra.searchpath=[file://{folder}]", *taken]

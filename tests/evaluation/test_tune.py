@@ -1,0 +1,90 @@
+"""Tuning on validation images, and the sampler files that it writes."""
+
+import json
+
+import pytest
+from commands import run
+
+from dbim_lightning.errors import UserError
+from dbim_lightning.sampler_files import take_sampler_files
+
+TUNE = ("-m", "dbim_lightning.evaluation.tune")
+FEW = ("num_images=8", "metrics=paired", "--metric", "mse", "nfe=2")
+
+
+@pytest.fixture(scope="module")
+def tuning(trained, tmp_path_factory):
+    """A folder of two trials, what was printed, and the words that made it."""
+    folder = tmp_path_factory.mktemp("tuning")
+    checkpoint = f"checkpoint={trained}/checkpoints/last.ckpt"
+    words = [*TUNE, checkpoint, *FEW, f"folder={folder}/references", "-o", str(folder)]
+    return folder, run(*words, "--trials", "2"), words
+
+
+def test_trials_that_are_done_are_not_done_again(tuning):
+    folder, printed, words = tuning
+    assert "NFE 2, trial 2 of 2" in printed
+    written = (folder / "dbim_nfe2.yaml").read_text()
+    again = run(*words, "--trials", "2")
+    assert "trial" not in again and "seed" not in again
+    assert (folder / "dbim_nfe2.yaml").read_text() == written
+    more = run(*words, "--trials", "3")
+    assert "trial 3 of 3" in more and "trial 2 of" not in more
+
+
+def test_another_number_of_images_is_another_tuning(tuning):
+    printed = run(*tuning[2], "num_images=9", "--trials", "2", status=1)
+    assert "trials with another num_images: give another -o DIR" in printed
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("metrics.split=test", "on validation images alone"),
+        ("nfe=1", "nfe=1: give whole numbers from 2"),
+        ("--trials=0", "--trials 0: use 1 or more"),
+        ("--metric=kid", "--metric kid: choose one of mse"),
+    ],
+)
+def test_bad_words_are_refused_by_name(trained, tmp_path, word, message):
+    words = [*TUNE, f"checkpoint={trained}/checkpoints/last.ckpt", *FEW, "-o", str(tmp_path / "t")]
+    assert message in run(*words, word, status=1)
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_file_is_a_sampler_of_evaluate_and_train(tuning, trained, tmp_path):
+    file = tuning[0] / "dbim_nfe2.yaml"
+    words = [f"checkpoint={trained}/checkpoints/last.ckpt", "num_images=4", "metrics=paired"]
+    run("evaluate.py", f"sampler={file}", "nfe=2", *words, f"hydra.run.dir={tmp_path}/a")
+    row = json.loads((tmp_path / "a" / "results.json").read_text())
+    assert row["sampler"]["omega"] == "exponential"
+    assert row["sampler"]["grid"]["_target_"].endswith("Karras")
+    assert "tuned" not in row["sampler"]
+    printed = run("train.py", f"sampler={file}", "--cfg", "job")
+    assert "omega: exponential" in printed
+
+
+def test_a_file_of_another_schedule_is_refused(tuning, trained, tmp_path):
+    file = tmp_path / "other.yaml"
+    text = (tuning[0] / "dbim_nfe2.yaml").read_text()
+    assert "beta_d: 2.0" in text
+    file.write_text(text.replace("beta_d: 2.0", "beta_d: 3.0"))
+    words = [f"checkpoint={trained}/checkpoints/last.ckpt", "num_images=4", "metrics=paired"]
+    printed = run("evaluate.py", f"sampler={file}", "nfe=2", *words, status=1)
+    assert "was tuned for the schedule" in printed and "beta_d': 3.0" in printed
+
+
+def test_a_sweep_takes_files_beside_names(tmp_path):
+    (tmp_path / "my own.yaml").write_text("_target_: a.B\n")
+    path, *words = take_sampler_files(["-m", f"sampler=dbim,'{tmp_path}/my own.yaml'"])
+    assert words == ["-m", "sampler=dbim,my_own"]
+    assert path.startswith("hydra.searchpath=[file://")
+    assert take_sampler_files(["sampler=dbim", "nfe=5"]) == ["sampler=dbim", "nfe=5"]
+
+
+def test_files_that_are_not_there_or_hide_a_choice_are_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no such file"):
+        take_sampler_files([f"sampler={tmp_path}/none.yaml"])
+    (tmp_path / "dbim.yaml").write_text("_target_: a.B\n")
+    with pytest.raises(UserError, match="rename the file"):
+        take_sampler_files([f"sampler={tmp_path}/dbim.yaml"])
