@@ -14,6 +14,7 @@ from dbim_lightning.samplers.grids import (
     UniformLambda,
     falling_times,
 )
+from dbim_lightning.samplers.guidance import PriorGuidance
 from dbim_lightning.samplers.noise import ImageNoise
 from dbim_lightning.samplers.sampler import (
     Denoise,
