@@ -68,6 +68,8 @@ def sampler_of(params: dict[str, Any], schedule: Schedule, nfe: int) -> DBIM:
 def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, list[float]]:
     """The best sampler of `nfe` calls, and its scores with several seeds.
 
+    The best few trials and the published DBIM, at eta 0 and 1, are compared with all seeds.
+
     Raises:
         UserError: the folder holds the trials of something else, or no trial could be sampled.
     """
@@ -102,15 +104,18 @@ def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, li
     complete = [trial for trial in study.trials if trial.value is not None]
     if not complete:
         raise UserError(f"no trial at NFE {nfe} could be sampled: use fewer NFE")
+    best = sorted(complete, key=lambda trial: trial.value)[:FINALISTS]
+    known = {sampler_of(trial.params, schedule, nfe): [trial.value] for trial in best}
+    published: dict[DBIM, list[float]] = {DBIM(nfe): [], DBIM(nfe, eta=1.0): []}
     results = []
-    for trial in sorted(complete, key=lambda trial: trial.value)[:FINALISTS]:
-        sampler, key = sampler_of(trial.params, schedule, nfe), f"seeds of {trial.number}"
-        scores = study.user_attrs.get(key, [trial.value])
-        for seed in range(len(scores), SEEDS):
-            scores = [*scores, tuning.score(sampler, seed, f"NFE {nfe}, seed {seed}")]
-            study.set_user_attr(key, scores)
-        results.append((sampler, scores))
-        print(f"NFE {nfe}: {in_words(tuning, scores)}: {sampler}")
+    for sampler, scores in (published | known).items():
+        key = f"seeds of {sampler}"
+        found = study.user_attrs.get(key, scores)
+        for seed in range(len(found), SEEDS):
+            found = [*found, tuning.score(sampler, seed, f"NFE {nfe}, seed {seed}")]
+            study.set_user_attr(key, found)
+        results.append((sampler, found))
+        print(f"NFE {nfe}: {in_words(tuning, found)}: {sampler}")
     return min(results, key=lambda result: statistics.mean(result[1]))
 
 

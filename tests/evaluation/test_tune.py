@@ -4,6 +4,7 @@ import json
 
 import pytest
 from commands import run
+from omegaconf import OmegaConf
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.sampler_files import take_sampler_files
@@ -24,6 +25,9 @@ def tuning(trained, tmp_path_factory):
 def test_trials_that_are_done_are_not_done_again(tuning):
     folder, printed, words = tuning
     assert "NFE 2, trial 2 of 2" in printed
+    compared = [line for line in printed.splitlines() if ": DBIM(" in line]
+    assert sum("grid=Uniform(start=None)" in line for line in compared) == 2  # as published
+    assert len(compared) == 4
     written = (folder / "dbim_nfe2.yaml").read_text()
     again = run(*words, "--trials", "2")
     assert "trial" not in again and "seed" not in again
@@ -57,11 +61,11 @@ def test_a_file_is_a_sampler_of_evaluate_and_train(tuning, trained, tmp_path):
     words = [f"checkpoint={trained}/checkpoints/last.ckpt", "num_images=4", "metrics=paired"]
     run("evaluate.py", f"sampler={file}", "nfe=2", *words, f"hydra.run.dir={tmp_path}/a")
     row = json.loads((tmp_path / "a" / "results.json").read_text())
-    assert row["sampler"]["omega"] == "exponential"
-    assert row["sampler"]["grid"]["_target_"].endswith("Karras")
-    assert "tuned" not in row["sampler"]
+    own = OmegaConf.to_container(OmegaConf.load(file))
+    assert own.pop("tuned")["nfe"] == 2
+    assert row["sampler"] == own
     printed = run("train.py", f"sampler={file}", "--cfg", "job")
-    assert "omega: exponential" in printed
+    assert f"sampler:\n  _target_: {own['_target_']}" in printed and "tuned:" in printed
 
 
 def test_a_file_of_another_schedule_is_refused(tuning, trained, tmp_path):
