@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/python train.py
-	$(BIN)/python evaluate.py -m nfe=2,5,10,20
+	$(BIN)/python evaluate.py -m sampler=dbim,dbim_fast nfe=2,5,10,20
 
 # A process for each core: small tensors gain nothing from a second thread.
 test: .venv/installed

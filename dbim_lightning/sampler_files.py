@@ -32,8 +32,8 @@ def take_sampler_files(words: Sequence[str]) -> list[str]:
     Raises:
         UserError: no such file, or a name that another choice has.
     """
-    folder, taken = None, list(words)
-    for index, word in enumerate(words):
+    folder, taken = None, []
+    for word in words:
         key, _, values = word.partition("=")
         choices = values.split(",") if key == "sampler" else []
         for place, choice in enumerate(choices):
@@ -50,9 +50,10 @@ def take_sampler_files(words: Sequence[str]) -> list[str]:
             copy.parent.mkdir(exist_ok=True)
             shutil.copyfile(file, copy)
             choices[place] = name
-        if choices:
-            taken[index] = f"sampler={','.join(choices)}"
-    if folder is None:
-        return taken
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return [f"hydra.searchpath=[file://{folder}]", *taken]
+        if folder is not None and choices:  # beside it, as Hydra wants its words in one row
+            taken += [f"hydra.searchpath=[file://{folder}]", f"sampler={','.join(choices)}"]
+        else:
+            taken.append(word)
+    if folder is not None:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return taken

@@ -68,6 +68,14 @@ def test_a_file_is_a_sampler_of_evaluate_and_train(tuning, trained, tmp_path):
     assert f"sampler:\n  _target_: {own['_target_']}" in printed and "tuned:" in printed
 
 
+def test_a_sweep_over_a_file_and_a_name(tuning, trained, tmp_path):
+    file = tuning[0] / "dbim_nfe2.yaml"
+    words = [f"checkpoint={trained}/checkpoints/last.ckpt", "num_images=4", "metrics=paired"]
+    sweep = ["-m", *words, f"sampler=ecsi,{file}", "nfe=3", f"hydra.sweep.dir={tmp_path}"]
+    run("evaluate.py", *sweep)
+    assert len(list(tmp_path.rglob("results.json"))) == 2
+
+
 def test_a_file_of_another_schedule_is_refused(tuning, trained, tmp_path):
     file = tmp_path / "other.yaml"
     text = (tuning[0] / "dbim_nfe2.yaml").read_text()
@@ -80,8 +88,9 @@ def test_a_file_of_another_schedule_is_refused(tuning, trained, tmp_path):
 
 def test_a_sweep_takes_files_beside_names(tmp_path):
     (tmp_path / "my own.yaml").write_text("_target_: a.B\n")
-    path, *words = take_sampler_files(["-m", f"sampler=dbim,'{tmp_path}/my own.yaml'"])
-    assert words == ["-m", "sampler=dbim,my_own"]
+    typed = ["a=1", "-m", f"sampler=dbim,'{tmp_path}/my own.yaml'", "b=2"]
+    *words, path, sampler, last = take_sampler_files(typed)
+    assert [*words, sampler, last] == ["a=1", "-m", "sampler=dbim,my_own", "b=2"]
     assert path.startswith("hydra.searchpath=[file://")
     assert take_sampler_files(["sampler=dbim", "nfe=5"]) == ["sampler=dbim", "nfe=5"]
 
