@@ -79,6 +79,14 @@ def test_bands_are_weighed_by_time():
     assert weight(checks, middle) == pytest.approx(1 + 2 / 9)
 
 
+@pytest.mark.parametrize("clip", [True, False])
+def test_guided_estimates_are_clipped_where_the_samplers_are(clip):
+    largest = []
+    guided = PriorGuidance(8, DBIM(2, clip_denoised=clip), weight=20.0)
+    sample(guided, on_step=lambda n, t, x, x_0: largest.append(x_0.abs().max().item()))
+    assert (max(largest) <= 1) == clip
+
+
 def test_known_pixels_stay_the_source():
     mask = torch.zeros(4, 1, 8, 8)
     mask[..., 2:6, 2:6] = 1
