@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dbim_lightning.bridge import BridgeDenoiser
+    from dbim_lightning.samplers import Sampler
 
 
 def load(path: "str | Path", device: str = "cpu", precision: str = "auto") -> "BridgeDenoiser":
@@ -26,3 +27,20 @@ def load(path: "str | Path", device: str = "cpu", precision: str = "auto") -> "B
     denoiser = restored(read_denoiser(Path(path))).to(device)
     denoiser.precision = precision_on(denoiser.device, precision)
     return denoiser
+
+
+def load_sampler(path: "str | Path | None", nfe: int) -> "Sampler":
+    """The sampler that a weights file carries; of several, that tuned for the nearest NFE.
+
+    Raises:
+        UserError: no file, not a whole one, or one that carries no sampler.
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    from dbim_lightning.errors import UserError  # noqa: PLC0415
+
+    if path is None:
+        raise UserError("the recommended sampler is that of a weights file: give weights=FILE")
+    from dbim_lightning.weights import read_denoiser, recommended_sampler  # noqa: PLC0415
+
+    return recommended_sampler(read_denoiser(Path(path)), nfe)

@@ -8,8 +8,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from yaml import YAMLError
+
 from dbim_lightning.errors import UserError
 from dbim_lightning.resolvers import CONF
+
+
+def read_tuned(path: Path) -> dict[str, Any]:
+    """A file of tuning.
+
+    Raises:
+        UserError: no such file, or not one of those.
+    """
+    try:
+        node = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not (isinstance(node, dict) and {"schedule", "nfe"} <= set(node.get("tuned", {}))):
+        raise UserError(
+            f"{path} does not say what it was tuned for: give a file of python -m "
+            "dbim_lightning.evaluation.tune"
+        )
+    return node
 
 
 def require_tuned_for(sampler: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:

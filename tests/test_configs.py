@@ -32,6 +32,7 @@ from dbim_lightning.training import PairDataModule
 CHOICES = [
     (file.parent.relative_to(CONF).as_posix(), file.stem)
     for file in sorted(CONF.glob("*/**/*.yaml"))
+    if file.stem != "recommended"  # comes out of a weights file
 ]
 MUST_BE_GIVEN = {
     "listed": ["sampler.grid.times=[0.9,0.5,0.1,0.05,1e-4]"],

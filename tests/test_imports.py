@@ -18,7 +18,7 @@ ALLOWED = {
     "samplers": ({"errors", "bridge"}, {"torch"}),
     "objectives": ({"errors", "bridge", "samplers"}, {"torch"}),
     "weights": (
-        {"commands", "errors", "files", "config", "bridge"},
+        {"commands", "errors", "files", "config", "sampler_files", "bridge", "samplers"},
         {"torch", "safetensors", "omegaconf", "rich"},
     ),
     "data": (

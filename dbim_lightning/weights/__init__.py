@@ -1,6 +1,6 @@
 """Weights with the configuration that rebuilds their denoiser: reading, writing, importing."""
 
-from dbim_lightning.weights.build import build_denoiser, restored
+from dbim_lightning.weights.build import build_denoiser, recommended_sampler, restored
 from dbim_lightning.weights.files import (
     CONFIG_KEY,
     SavedDenoiser,

@@ -10,7 +10,8 @@ from rich.progress import track
 
 from dbim_lightning.config import CONF, compose
 from dbim_lightning.errors import UserError, one_line_errors
-from dbim_lightning.weights.build import build_denoiser
+from dbim_lightning.sampler_files import read_tuned, require_tuned_for
+from dbim_lightning.weights.build import build_denoiser, recommended_sampler
 from dbim_lightning.weights.files import (
     CONFIG_KEY,
     SavedDenoiser,
@@ -92,6 +93,17 @@ def check_weights(saved: SavedDenoiser) -> None:
             raise UserError(f"{saved.path}: {key} is not finite: copy or download the file again")
 
 
+def with_samplers(saved: SavedDenoiser, paths: list[Path]) -> SavedDenoiser:
+    """The same with tuned samplers in it, each of which can be made."""
+    nodes = [read_tuned(path) for path in paths]
+    for node in nodes:
+        require_tuned_for(node, saved.config["denoiser"]["schedule"])
+    saved = saved._replace(config=saved.config | {"samplers": nodes})
+    for node in nodes:
+        print(f"NFE {node['tuned']['nfe']}: {recommended_sampler(saved, node['tuned']['nfe'])}")
+    return saved
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m dbim_lightning.weights", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
@@ -102,6 +114,13 @@ def parser() -> argparse.ArgumentParser:
     exported.add_argument("--raw", action="store_true", help="the raw weights, not their EMA")
     for command in (imported, exported):
         command.add_argument("source", type=Path, metavar="SOURCE")
+        command.add_argument(
+            "--sampler",
+            type=Path,
+            action="append",
+            metavar="FILE.yaml",
+            help="a tuned one that the file shall carry; several for several NFE",
+        )
         command.add_argument("-o", type=Path, required=True, metavar="FILE.safetensors")
     return top
 
@@ -115,6 +134,8 @@ def main() -> None:
     else:
         saved = read_denoiser(options.source, options.raw)
         check_weights(saved)
+    if options.sampler:
+        saved = with_samplers(saved, options.sampler)
     write_denoiser(options.o, saved)
     count = sum(value.numel() for value in saved.weights.values())
     print(f"{options.o}: {count / 1e6:.2f} M parameters, {options.o.stat().st_size / 1e6:.0f} MB")

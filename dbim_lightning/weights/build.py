@@ -1,27 +1,28 @@
-"""From the configuration that comes with a file to a denoiser, without Hydra."""
+"""From the configuration that comes with a file to a denoiser and samplers, without Hydra."""
 
 import importlib
+import math
 from typing import Any
 
 from torch import nn
 
 from dbim_lightning.bridge import BridgeDenoiser, Preconditioning, Schedule
 from dbim_lightning.errors import UserError
+from dbim_lightning.samplers import Listed, Sampler, StartedGrid
 from dbim_lightning.weights.files import SavedDenoiser, load_weights
 
-_ALLOWED = (nn.Module, Schedule, Preconditioning)
+# What the file of a stranger may make: nothing else is called.
+_OF_DENOISERS = (nn.Module, Schedule, Preconditioning)
+_OF_SAMPLERS = (Sampler, StartedGrid, Listed)
 
 
 def build_denoiser(config: dict[str, Any]) -> BridgeDenoiser:
     """The denoiser that a configuration describes under `denoiser`, with fresh weights.
 
-    Only modules, schedules and preconditionings are ever made, so that the file of a stranger
-    cannot call anything else.
-
     Raises:
         UserError: the configuration names something else, or makes no denoiser.
     """
-    denoiser = _make("denoiser", config.get("denoiser", {}))
+    denoiser = _make("denoiser", config.get("denoiser", {}), _OF_DENOISERS)
     if not isinstance(denoiser, BridgeDenoiser):
         raise UserError(f"{type(denoiser).__name__} is no BridgeDenoiser: use a file of train.py")
     return denoiser
@@ -34,7 +35,23 @@ def restored(saved: SavedDenoiser) -> BridgeDenoiser:
     return denoiser.eval()
 
 
-def _make(part: str, options: dict[str, Any]) -> Any:
+def recommended_sampler(saved: SavedDenoiser, nfe: int) -> Sampler:
+    """The sampler that a file carries for its weights; of several, that tuned for the nearest NFE.
+
+    Raises:
+        UserError: the file carries none, or something that is no sampler.
+    """
+    if not (samplers := saved.config.get("samplers")):
+        raise UserError(
+            f"{saved.path} carries no sampler: python -m dbim_lightning.evaluation.tune makes one, "
+            "python -m dbim_lightning.weights export --sampler FILE puts it in"
+        )
+    nearest = min(samplers, key=lambda node: abs(math.log(node["tuned"]["nfe"] / nfe)))
+    options = {key: value for key, value in nearest.items() if key != "tuned"}
+    return _make("sampler", options | {"nfe": nfe}, _OF_SAMPLERS)
+
+
+def _make(part: str, options: dict[str, Any], allowed: tuple[type, ...]) -> Any:
     target = str(options.get("_target_", ""))
     module, _, name = target.rpartition(".")
     try:
@@ -43,11 +60,11 @@ def _make(part: str, options: dict[str, Any]) -> Any:
         raise UserError(
             f"{part} {target!r} cannot be imported ({error}): install what has it"
         ) from error
-    if not (isinstance(kind, type) and issubclass(kind, _ALLOWED)):
+    if not (isinstance(kind, type) and issubclass(kind, allowed)):
         raise UserError(f"{target} is no {part}: the configuration is not one of this project")
     return kind(
         **{
-            key: _make(key, value) if isinstance(value, dict) else value
+            key: _make(key, value, allowed) if isinstance(value, dict) else value
             for key, value in options.items()
             if key != "_target_"
         }
