@@ -88,9 +88,7 @@ def make_job(cfg: DictConfig) -> Job:
     """
     from dbim_lightning.bridge import precision_on
     from dbim_lightning.data.subset import settled
-    from dbim_lightning.evaluation.origin import device_named, read_bridge, versions
-    from dbim_lightning.networks import require_image_size
-    from dbim_lightning.weights import newest_checkpoint
+    from dbim_lightning.evaluation.origin import device_named, named_bridge, named_data, versions
 
     cfg = config.checked(cfg, EVALUATE)
     device = device_named(cfg.device)
@@ -98,20 +96,11 @@ def make_job(cfg: DictConfig) -> Job:
     bridge = sampler = None
     if cfg.samples is None:
         sampler = config.make_sampler(cfg.sampler, cfg.nfe)
-        path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
-        print(f"Evaluating {path}")
-        bridge = read_bridge(path, device)
-        bridge.denoiser.precision = cfg.precision
+        bridge = named_bridge(cfg, device)
         require_tuned_for(OmegaConf.to_container(cfg.sampler), bridge.schedule)
-    dataset = earlier.inherited(cfg.dataset, bridge.config.get("dataset") if bridge else None)
-    if dataset is None:
-        raise UserError(
-            f"{cfg.samples or bridge.path} does not say which data to take: give dataset=NAME"
-        )
+    dataset = named_data(cfg, bridge)
     plain = OmegaConf.to_container(cfg)
     data = {"dataset": dataset, "versions": versions()}
-    if bridge:
-        require_image_size(bridge.denoiser.network, dataset)
     judged = (dataset, plain["metrics"], device, cfg.num_images, Path(cfg.folder), data)
     evaluator = make_evaluator(*judged)
     if bridge:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from omegaconf import DictConfig
 
-from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning import earlier
+from dbim_lightning.bridge import BridgeDenoiser, precision_on
 from dbim_lightning.errors import UserError
-from dbim_lightning.weights import read_denoiser, restored
+from dbim_lightning.networks import require_image_size
+from dbim_lightning.weights import newest_checkpoint, read_denoiser, restored
 
 LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
 
@@ -35,6 +38,30 @@ def read_bridge(path: Path, device: torch.device) -> Bridge:
     """Reads a checkpoint or weights file."""
     saved = read_denoiser(path)
     return Bridge(restored(saved).to(device), saved.config, path, short_sha256(path))
+
+
+def named_bridge(cfg: DictConfig, device: torch.device) -> Bridge:
+    """The bridge that evaluate.yaml's `weights`, `checkpoint` or `runs` names, in its precision."""
+    path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
+    print(f"Evaluating {path}")
+    bridge = read_bridge(path, device)
+    bridge.denoiser.precision = precision_on(device, cfg.precision)
+    return bridge
+
+
+def named_data(cfg: DictConfig, bridge: Bridge | None) -> dict[str, Any]:
+    """The configuration of the data that evaluate.yaml's `dataset` names, or else the training's.
+
+    Raises:
+        UserError: neither names any, or the network does not take images of their size.
+    """
+    dataset = earlier.inherited(cfg.dataset, bridge.config.get("dataset") if bridge else None)
+    if dataset is None:
+        what = bridge.path if bridge else cfg.samples
+        raise UserError(f"{what} does not say which data to take: give dataset=NAME")
+    if bridge:
+        require_image_size(bridge.denoiser.network, dataset)
+    return dataset
 
 
 def device_named(name: str | None) -> torch.device:

@@ -13,19 +13,17 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import OmegaConf
 
-from dbim_lightning import config, earlier
-from dbim_lightning.bridge import BridgeDenoiser, Schedule, precision_on
+from dbim_lightning import config
+from dbim_lightning.bridge import BridgeDenoiser, Schedule
 from dbim_lightning.commands import word
 from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation.evaluator import Evaluator
-from dbim_lightning.evaluation.origin import device_named, read_bridge
+from dbim_lightning.evaluation.origin import device_named, named_bridge, named_data
 from dbim_lightning.files import whole
-from dbim_lightning.networks import require_image_size
 from dbim_lightning.options import EVALUATE
 from dbim_lightning.samplers import DBIM, Karras, identity
 from dbim_lightning.samplers.grids import times_at
-from dbim_lightning.weights import newest_checkpoint
 
 try:
     import optuna
@@ -96,14 +94,16 @@ def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, li
             sampler = sampler_of(params, schedule, nfe)
             return tuning.score(sampler, 0, f"NFE {nfe}, trial {len(study.trials)} of {trials}")
         except UserError as error:  # such as two times on one index of a table
-            raise optuna.TrialPruned(str(error)) from error
+            trial.set_user_attr("error", str(error))
+            raise optuna.TrialPruned from error
 
     done = [trial for trial in study.trials if trial.state.is_finished()]
     study.sampler = optuna.samplers.TPESampler(seed=len(done))
     study.optimize(objective, n_trials=max(trials - len(done), 0))
     complete = [trial for trial in study.trials if trial.value is not None]
     if not complete:
-        raise UserError(f"no trial at NFE {nfe} could be sampled: use fewer NFE")
+        reason = study.trials[-1].user_attrs.get("error", f"{tuning.metric} is not a number")
+        raise UserError(f"no trial at NFE {nfe} could be judged; the last: {reason}")
     best = sorted(complete, key=lambda trial: trial.value)[:FINALISTS]
     known = {sampler_of(trial.params, schedule, nfe): [trial.value] for trial in best}
     published: dict[DBIM, list[float]] = {DBIM(nfe): [], DBIM(nfe, eta=1.0): []}
@@ -167,14 +167,9 @@ def make_tuning(words: list[str], metric: str | None) -> Tuning:
     config.check_overrides("evaluate", cfg, words)
     cfg = config.checked(cfg, EVALUATE)
     device = device_named(cfg.device)
-    path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
-    bridge = read_bridge(path, device)
+    bridge = named_bridge(cfg, device)
     denoiser = bridge.denoiser
-    dataset = earlier.inherited(cfg.dataset, bridge.config.get("dataset"))
-    if dataset is None:
-        raise UserError(f"{path} does not say which data to take: give dataset=NAME")
-    denoiser.precision = precision_on(device, cfg.precision)
-    require_image_size(denoiser.network, dataset)
+    dataset = named_data(cfg, bridge)
     protocol = config.instantiate(cfg.metrics)
     keys = [key for one in protocol.metrics if one.noises == 1 for key in one.columns]
     metric = metric or keys[0]
