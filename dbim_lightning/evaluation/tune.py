@@ -1,6 +1,6 @@
 """Tunes DBIM for a bridge: python -m dbim_lightning.evaluation.tune checkpoint=PATH nfe=5,10 -o DIR
 
-Optuna (pip install '.[tune]') searches start and rho of the Karras grid, eta and order, on
+Optuna (pip install '.[tune]') searches sigma_max and rho of the sigma grid, eta and order, on
 validation images alone. For each NFE the best goes to DIR/dbim_nfe5.yaml and so on, for
 evaluate.py sampler=FILE and train.py sampler=FILE. The same command goes on where it was.
 """
@@ -10,11 +10,10 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from omegaconf import OmegaConf
 
 from dbim_lightning import config
-from dbim_lightning.bridge import BridgeDenoiser, Schedule
+from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.commands import word
 from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError, one_line_errors
@@ -22,8 +21,7 @@ from dbim_lightning.evaluation.evaluator import Evaluator
 from dbim_lightning.evaluation.origin import device_named, named_bridge, named_data
 from dbim_lightning.files import whole
 from dbim_lightning.options import EVALUATE
-from dbim_lightning.samplers import DBIM, Karras, identity
-from dbim_lightning.samplers.grids import times_at
+from dbim_lightning.samplers import DBIM, KarrasSigma, identity
 
 try:
     import optuna
@@ -32,7 +30,7 @@ except ImportError as error:
     raise SystemExit("error: tuning needs Optuna: pip install '.[tune]'") from error
 
 FINALISTS, SEEDS = 3, 3
-KNOWN = {"b": 0.1, "rho": 3.0, "eta": 1.5, "order": 1}  # that of sampler=dbim_fast on VP bridges
+FAST = {"sigma_max": 4.0, "rho": 4.0, "eta": 3.0, "order": 1}  # sampler=dbim_fast
 
 
 class Tuning(NamedTuple):
@@ -54,12 +52,10 @@ class Tuning(NamedTuple):
         return -value if self.evaluator.protocol.columns[self.metric].better == "↑" else value
 
 
-def sampler_of(params: dict[str, Any], schedule: Schedule, nfe: int) -> DBIM:
-    """The sampler of a trial; b is how much x_0 counts in the state at its start."""
-    b = torch.tensor(params["b"], dtype=torch.float64)
-    start = times_at(b, schedule, lambda t: schedule.coefficients(t).b).item()
-    grid = Karras(start=float(f"{start:.4g}"), rho=float(f"{params['rho']:.3g}"))
-    eta = float(f"{params['eta']:.3g}")
+def sampler_of(params: dict[str, Any], nfe: int) -> DBIM:
+    """The sampler of a trial, in three digits."""
+    sigma_max, rho, eta = (float(f"{params[key]:.3g}") for key in ("sigma_max", "rho", "eta"))
+    grid = KarrasSigma(rho=rho, sigma_max=sigma_max)
     return DBIM(nfe, eta=eta, order=params["order"], grid=grid, omega="exponential")
 
 
@@ -80,18 +76,17 @@ def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, li
         )
     study.set_user_attr("asked", tuning.asked)
     if not study.trials:
-        study.enqueue_trial(KNOWN)
-    schedule = tuning.denoiser.schedule
+        study.enqueue_trial(FAST)
 
     def objective(trial: optuna.Trial) -> float:
         params = {
-            "b": trial.suggest_float("b", 0.003, 0.5, log=True),
+            "sigma_max": trial.suggest_float("sigma_max", 0.5, 30, log=True),
             "rho": trial.suggest_float("rho", 1, 8, log=True),
-            "eta": trial.suggest_float("eta", 0, 3),
+            "eta": trial.suggest_float("eta", 0, 6),
             "order": trial.suggest_int("order", 1, 2),
         }
         try:
-            sampler = sampler_of(params, schedule, nfe)
+            sampler = sampler_of(params, nfe)
             return tuning.score(sampler, 0, f"NFE {nfe}, trial {len(study.trials)} of {trials}")
         except UserError as error:  # such as two times on one index of a table
             trial.set_user_attr("error", str(error))
@@ -105,7 +100,7 @@ def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, li
         reason = study.trials[-1].user_attrs.get("error", f"{tuning.metric} is not a number")
         raise UserError(f"no trial at NFE {nfe} could be judged; the last: {reason}")
     best = sorted(complete, key=lambda trial: trial.value)[:FINALISTS]
-    known = {sampler_of(trial.params, schedule, nfe): [trial.value] for trial in best}
+    known = {sampler_of(trial.params, nfe): [trial.value] for trial in best}
     published: dict[DBIM, list[float]] = {DBIM(nfe): [], DBIM(nfe, eta=1.0): []}
     results = []
     for sampler, scores in (published | known).items():

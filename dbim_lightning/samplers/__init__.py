@@ -8,6 +8,7 @@ from dbim_lightning.samplers.grids import (
     Cosine,
     Grid,
     Karras,
+    KarrasSigma,
     Listed,
     StartedGrid,
     Uniform,

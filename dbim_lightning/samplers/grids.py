@@ -85,6 +85,34 @@ class Karras(StartedGrid):
 
 
 @dataclass(frozen=True)
+class KarrasSigma(StartedGrid):
+    """Uniform in sigma^(1/rho), sigma_t = c_t / b_t being noise over signal (EDM, eq. 5).
+
+    Unlike times, noise levels mean the same to all schedules.
+
+    Args:
+        rho: positive.
+        sigma_max: leaves out times at which sigma is larger; None leaves out none.
+    """
+
+    rho: float = 4.0
+    sigma_max: float | None = 4.0
+
+    def __post_init__(self):
+        for name, value in (("rho", self.rho), ("sigma_max", self.sigma_max)):
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"{name}={value} of the sigma grid: use a positive number, as 4")
+
+    def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        ends = torch.tensor([schedule.t_min, start], dtype=torch.float64)
+        sigma, sigma_max = torch.exp(-schedule.lambda_(ends)), self.sigma_max or math.inf
+        last, first = sigma.clamp(max=sigma_max) ** (1 / self.rho)
+        times = times_at(-self.rho * (last + (first - last) * u).log(), schedule)
+        times[u == 0] = ends[0]  # to a table many times have the same sigma
+        return times if sigma[1] > sigma_max else times.where(u < 1, ends[1])
+
+
+@dataclass(frozen=True)
 class UniformLambda(StartedGrid):
     """Uniform in lambda_t = log(b_t / c_t), by default up to t_max - 1e-3: at t_max it is infinite.
 

@@ -24,6 +24,7 @@ from dbim_lightning.samplers import (
     DBMSolver,
     ImageNoise,
     Karras,
+    KarrasSigma,
     Listed,
     Uniform,
     UniformLambda,
@@ -38,6 +39,7 @@ NAMED = {
     "eta0.5": DBIM(5, eta=0.5),
     "eta1": DBIM(5, eta=1.0),
     "eta1.5": DBIM(5, eta=1.5, grid=Karras(3, start=0.95)),
+    "fast": DBIM(5, eta=3.0, grid=KarrasSigma()),
     "order3": DBIM(6, order=3),
     "noisy order3": DBIM(6, eta=1.2, order=3),
     "ddbm": DDBM(8),
@@ -283,7 +285,9 @@ def test_order_2_and_3_equal_eta_0_where_they_have_no_room():
 @pytest.mark.parametrize("name", ALL_SCHEDULES)
 @pytest.mark.parametrize("own", [None, 0.7])
 @pytest.mark.parametrize(
-    "grid", [Uniform(), Cosine(), Karras(7), Karras(2), UniformLambda()], ids=repr
+    "grid",
+    [Uniform(), Cosine(), Karras(7), Karras(2), KarrasSigma(sigma_max=None), UniformLambda()],
+    ids=repr,
 )
 def test_grids_fall_from_start_to_t_min(name, grid, own):
     schedule = ALL_SCHEDULES[name]
@@ -363,6 +367,17 @@ def test_lambda_grid_has_equal_steps_of_lambda(name):
     torch.testing.assert_close(steps, steps.mean().expand(20), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("name", ["vp", "ve", "brownian"])
+def test_sigma_grid_has_equal_steps_of_a_root_of_noise_over_signal(name):
+    schedule = ALL_SCHEDULES[name]
+    times = falling_times(KarrasSigma(3, sigma_max=2.5), schedule, schedule.t_max - 1e-3, 20)
+    _, b, c = schedule.coefficients(times)
+    torch.testing.assert_close(c[0] / b[0], torch.tensor(2.5, dtype=torch.float64))
+    assert times[-1] == schedule.t_min
+    steps = ((c / b) ** (1 / 3)).diff()
+    torch.testing.assert_close(steps, steps.mean().expand(20), rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -387,6 +402,8 @@ def test_lambda_grid_has_equal_steps_of_lambda(name):
         (lambda: DDBM(0, 0.0), r"nfe=0: .*from 1"),
         (lambda: DDBM(5, 1.0), r"churn_step_ratio=1.0: .*\[0, 1\)"),
         (lambda: Karras(0), r"rho=0"),
+        (lambda: KarrasSigma(rho=-1.0), r"rho=-1.0 of the sigma grid"),
+        (lambda: KarrasSigma(sigma_max=0.0), r"sigma_max=0.0 of the sigma grid"),
         (lambda: Listed([]), r"times=\[\]"),
     ],
 )
