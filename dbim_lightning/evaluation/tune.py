@@ -30,7 +30,7 @@ except ImportError as error:
     raise SystemExit("error: tuning needs Optuna: pip install '.[tune]'") from error
 
 FINALISTS, SEEDS = 3, 3
-FAST = {"sigma_max": 4.0, "rho": 4.0, "eta": 3.0, "order": 1}  # sampler=dbim_fast
+FAST = {"sigma_max": 4.0, "rho": 4.0, "eta": 6.0, "order": 1}  # sampler=dbim_fast
 
 
 class Tuning(NamedTuple):
@@ -82,7 +82,7 @@ def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, li
         params = {
             "sigma_max": trial.suggest_float("sigma_max", 0.5, 30, log=True),
             "rho": trial.suggest_float("rho", 1, 8, log=True),
-            "eta": trial.suggest_float("eta", 0, 6),
+            "eta": trial.suggest_float("eta", 0, 12),
             "order": trial.suggest_int("order", 1, 2),
         }
         try:
