@@ -10,13 +10,13 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from dbim_lightning.bridge import BrownianSchedule, Schedule, VESchedule, VPSchedule
+from dbim_lightning.bridge import BrownianSchedule, VESchedule, VPSchedule
 from dbim_lightning.samplers import (
     DBIM,
     DDBM,
     ECSI,
     DBMSolver,
-    Karras,
+    KarrasSigma,
     Sampler,
     UniformLambda,
 )
@@ -26,27 +26,25 @@ COUNT, NFE, X_T = 100_000, (5, 10, 20), 0.5
 SCHEDULES = {"VP": VPSchedule(), "VE": VESchedule(), "Brownian": BrownianSchedule()}
 
 
-def samplers(nfe: int, schedule: Schedule) -> dict[str, Sampler]:
+def samplers(nfe: int) -> dict[str, Sampler]:
     """All that are compared, without clipping: the mixture is wider than images are."""
-    early = schedule.t_min + 0.95 * (schedule.t_max - schedule.t_min)
-    tuned, equal = Karras(3, start=early), UniformLambda()
+    equal, sigma = UniformLambda(), KarrasSigma()
     plain = {"clip_denoised": False}
-    noisy = {"eta": 1.5, "omega": "exponential", **plain}
-    one = {"eta": 1.0, "omega": "exponential", **plain}
+    free = {"omega": "exponential", "grid": sigma, **plain}
     return {
         "DBIM, eta 0, as published": DBIM(nfe, **plain),
         "DBIM, eta 1, as published": DBIM(nfe, eta=1.0, **plain),
         "DBIM, eta 0, equal λ": DBIM(nfe, grid=equal, **plain),
         "DBIM, eta 0, equal λ, order 2": DBIM(nfe, grid=equal, order=2, **plain),
         "DBIM, eta 0, equal λ, order 3": DBIM(nfe, grid=equal, order=3, **plain),
-        "DBIM, eta 0, Karras 3 from 0.95": DBIM(nfe, grid=tuned, **plain),
-        "DBIM, eta 0, Karras 3 from 0.95, order 2": DBIM(nfe, grid=tuned, order=2, **plain),
-        "DBIM, eta 1, Karras 3 from 0.95": DBIM(nfe, grid=tuned, **one),
-        "DBIM, eta 1, Karras 3 from 0.95, order 2": DBIM(nfe, grid=tuned, order=2, **one),
-        "DBIM, eta 1.5, Karras 3 from 0.95": DBIM(nfe, grid=tuned, **noisy),
-        "DBIM, eta 1.5, Karras 3 from 0.95, order 2": DBIM(nfe, grid=tuned, order=2, **noisy),
+        "DBIM, eta 0, sigma grid": DBIM(nfe, **free),
+        "DBIM, eta 0, sigma grid, order 2": DBIM(nfe, order=2, **free),
+        "DBIM, eta 1, sigma grid": DBIM(nfe, eta=1.0, **free),
+        "DBIM, eta 1, sigma grid, order 2": DBIM(nfe, eta=1.0, order=2, **free),
+        "DBIM, eta 6, sigma grid (`dbim_fast`)": DBIM(nfe, eta=6.0, **free),
+        "DBIM, eta 6, sigma grid, order 2": DBIM(nfe, eta=6.0, order=2, **free),
         "DBMSolver, as published": DBMSolver(nfe, **plain),
-        "DBMSolver, Karras 3 from 0.95": DBMSolver(nfe, grid=tuned, **plain),
+        "DBMSolver, sigma grid": DBMSolver(nfe, grid=sigma, **plain),
         "ECSI, eta 0.3, as published": ECSI(nfe, **plain),
         "ECSI, eta 1, as published": ECSI(nfe, eta=1.0, **plain),
         "DDBM, as published": DDBM(nfe, **plain),
@@ -88,7 +86,7 @@ def main() -> None:
         floor = distance(true, true_draws(bridge, generator))
         rows.setdefault("two sets of true draws", []).extend([floor] * len(NFE))
         for nfe in track(NFE, title):
-            for name, sampler in samplers(nfe, schedule).items():
+            for name, sampler in samplers(nfe).items():
                 found = distance(samples(bridge, sampler, generator), true)
                 rows.setdefault(name, []).append(found)
     print("| sampler | " + " | ".join(f"{name} @{nfe}" for name in SCHEDULES for nfe in NFE) + " |")

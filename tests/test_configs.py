@@ -26,7 +26,7 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.networks import ADMUNet
 from dbim_lightning.objectives import BridgeMatching, Objective
 from dbim_lightning.options import EVALUATE, TRAIN
-from dbim_lightning.samplers import DBIM, DDBM, Karras, Uniform, UniformLambda
+from dbim_lightning.samplers import DBIM, DDBM, Karras, KarrasSigma, Uniform, UniformLambda
 from dbim_lightning.training import PairDataModule
 
 CHOICES = [
@@ -92,6 +92,8 @@ def test_samplers_are_the_documented_ones():
     assert default.grid == Uniform()
     high_order = sampler("sampler=dbim_high_order")
     assert (type(high_order), high_order.order) == (DBIM, 3)
+    fast = DBIM(10, eta=6.0, grid=KarrasSigma(rho=4.0, sigma_max=4.0))
+    assert sampler("sampler=dbim_fast") == fast
     ddbm = sampler("sampler=ddbm", nfe=11)
     assert (type(ddbm), ddbm.churn_step_ratio, ddbm.grid) == (DDBM, 0.33, Karras(7.0))
     options = ["sampler=ddbm", "sampler/grid=karras", "sampler.grid.rho=3"]
