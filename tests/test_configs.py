@@ -92,7 +92,7 @@ def test_samplers_are_the_documented_ones():
     assert default.grid == Uniform()
     high_order = sampler("sampler=dbim_high_order")
     assert (type(high_order), high_order.order) == (DBIM, 3)
-    fast = DBIM(10, eta=6.0, grid=KarrasSigma(rho=4.0, sigma_max=4.0))
+    fast = DBIM(10, eta=6.0, grid=KarrasSigma(rho=4.0, sigma_max=3.0))
     assert sampler("sampler=dbim_fast") == fast
     ddbm = sampler("sampler=ddbm", nfe=11)
     assert (type(ddbm), ddbm.churn_step_ratio, ddbm.grid) == (DDBM, 0.33, Karras(7.0))

@@ -30,7 +30,7 @@ except ImportError as error:
     raise SystemExit("error: tuning needs Optuna: pip install '.[tune]'") from error
 
 FINALISTS, SEEDS = 3, 3
-FAST = {"sigma_max": 4.0, "rho": 4.0, "eta": 6.0, "order": 1}  # sampler=dbim_fast
+FAST = {"sigma_max": 3.0, "rho": 4.0, "eta": 6.0, "order": 1}  # sampler=dbim_fast
 
 
 class Tuning(NamedTuple):

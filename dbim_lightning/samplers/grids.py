@@ -96,12 +96,14 @@ class KarrasSigma(StartedGrid):
     """
 
     rho: float = 4.0
-    sigma_max: float | None = 4.0
+    sigma_max: float | None = 3.0
 
     def __post_init__(self):
         for name, value in (("rho", self.rho), ("sigma_max", self.sigma_max)):
             if value is not None and not 0 < value < math.inf:
-                raise UserError(f"{name}={value} of the sigma grid: use a positive number, as 4")
+                raise UserError(
+                    f"{name}={value} of the sigma grid: use a positive number, such as 3"
+                )
 
     def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
         ends = torch.tensor([schedule.t_min, start], dtype=torch.float64)
