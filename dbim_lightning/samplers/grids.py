@@ -101,9 +101,7 @@ class KarrasSigma(StartedGrid):
     def __post_init__(self):
         for name, value in (("rho", self.rho), ("sigma_max", self.sigma_max)):
             if value is not None and not 0 < value < math.inf:
-                raise UserError(
-                    f"{name}={value} of the sigma grid: use a positive number, such as 3"
-                )
+                raise UserError(f"{name}={value} of the sigma grid: use a positive number")
 
     def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
         ends = torch.tensor([schedule.t_min, start], dtype=torch.float64)
