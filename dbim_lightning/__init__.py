@@ -38,9 +38,10 @@ def load_sampler(path: "str | Path | None", nfe: int) -> "Sampler":
     from pathlib import Path  # noqa: PLC0415
 
     from dbim_lightning.errors import UserError  # noqa: PLC0415
+    from dbim_lightning.weights import read_config, recommended_sampler  # noqa: PLC0415
 
     if path is None:
-        raise UserError("the recommended sampler is that of a weights file: give weights=FILE")
-    from dbim_lightning.weights import read_denoiser, recommended_sampler  # noqa: PLC0415
-
-    return recommended_sampler(read_denoiser(Path(path)), nfe)
+        raise UserError("a recommended sampler comes out of a weights file: give weights=FILE")
+    if not (isinstance(nfe, int) and nfe > 0):
+        raise UserError(f"nfe={nfe}: use a whole number from 2")
+    return recommended_sampler(Path(path), read_config(Path(path)), nfe)

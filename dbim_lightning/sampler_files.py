@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dbim_lightning.errors import UserError
@@ -22,10 +23,12 @@ def read_tuned(path: Path) -> dict[str, Any]:
         UserError: no such file, or not one of those.
     """
     try:
-        node = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError) as error:
+        node = OmegaConf.to_container(OmegaConf.load(path), resolve=True, throw_on_missing=True)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not (isinstance(node, dict) and {"schedule", "nfe"} <= set(node.get("tuned", {}))):
+    tuned = node.get("tuned") if isinstance(node, dict) else None
+    nfe = tuned.get("nfe") if isinstance(tuned, dict) else None
+    if not (type(nfe) is int and nfe > 0 and "schedule" in tuned):
         raise UserError(
             f"{path} does not say what it was tuned for: give a file of python -m "
             "dbim_lightning.evaluation.tune"
@@ -40,9 +43,9 @@ def require_tuned_for(sampler: Mapping[str, Any], schedule: Mapping[str, Any]) -
         UserError: as said.
     """
     tuned = sampler.get("tuned")
-    if tuned and tuned["schedule"] != schedule:
+    if tuned and tuned.get("schedule") != schedule:
         raise UserError(
-            f"this sampler was tuned for the schedule {tuned['schedule']}, the bridge has "
+            f"this sampler was tuned for the schedule {tuned.get('schedule')}, the bridge has "
             f"{dict(schedule)}: tune one for it, or use sampler=dbim_fast"
         )
 

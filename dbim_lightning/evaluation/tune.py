@@ -182,6 +182,7 @@ def make_tuning(words: list[str], metric: str | None) -> Tuning:
         "metric": metric,
         "num_images": len(evaluator.data),
         "precision": denoiser.precision,
+        "search": sorted(FAST),
     }
     return Tuning(denoiser, evaluator, metric, cfg.batch_size, asked)
 

@@ -92,7 +92,7 @@ class KarrasSigma(StartedGrid):
 
     Args:
         rho: positive.
-        sigma_max: leaves out times at which sigma is larger; None leaves out none.
+        sigma_max: of the first time, if that asked for has more; None, or a start, sets no limit.
     """
 
     rho: float = 4.0
@@ -104,12 +104,19 @@ class KarrasSigma(StartedGrid):
                 raise UserError(f"{name}={value} of the sigma grid: use a positive number")
 
     def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
+        start = min(start, schedule.t_max - 1e-3) if self.start is None else start
         ends = torch.tensor([schedule.t_min, start], dtype=torch.float64)
-        sigma, sigma_max = torch.exp(-schedule.lambda_(ends)), self.sigma_max or math.inf
-        last, first = sigma.clamp(max=sigma_max) ** (1 / self.rho)
+        sigma_min, sigma_start = torch.exp(-schedule.lambda_(ends))
+        limit = self.sigma_max if self.start is None and self.sigma_max else math.inf
+        if limit <= sigma_min:
+            raise UserError(
+                f"sigma_max={limit:g} of the sigma grid: use more than the {sigma_min:.3g} that "
+                f"the {type(schedule).__name__} has at t_min"
+            )
+        last, first = sigma_min ** (1 / self.rho), sigma_start.clamp(max=limit) ** (1 / self.rho)
         times = times_at(-self.rho * (last + (first - last) * u).log(), schedule)
         times[u == 0] = ends[0]  # to a table many times have the same sigma
-        return times if sigma[1] > sigma_max else times.where(u < 1, ends[1])
+        return times if sigma_start > limit else times.where(u < 1, ends[1])
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,7 @@ def falling_times(grid: Grid, schedule: Schedule, start: float, n: int) -> Tenso
     if not (times[0] < schedule.t_max and times[-1] >= t_min and (times.diff() < 0).all()):
         raise UserError(
             f"{grid}: times must fall, from below t_max={schedule.t_max:g} to not below "
-            f"t_min={schedule.t_min:g} of the schedule"
+            f"t_min={schedule.t_min:g} of the schedule: change them, or use fewer NFE"
         )
     return times
 

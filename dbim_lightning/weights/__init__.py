@@ -6,6 +6,7 @@ from dbim_lightning.weights.files import (
     SavedDenoiser,
     load_weights,
     newest_checkpoint,
+    read_config,
     read_denoiser,
     write_denoiser,
 )

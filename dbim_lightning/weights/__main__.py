@@ -94,14 +94,16 @@ def check_weights(saved: SavedDenoiser) -> None:
 
 
 def with_samplers(saved: SavedDenoiser, paths: list[Path]) -> SavedDenoiser:
-    """The same with tuned samplers in it, each of which can be made."""
-    nodes = [read_tuned(path) for path in paths]
-    for node in nodes:
+    """The same with tuned samplers in it, beside those of other NFE that it has, each one made."""
+    samplers = dict(saved.config.get("samplers", {}))
+    for path in paths:
+        node = read_tuned(path)
         require_tuned_for(node, saved.config["denoiser"]["schedule"])
-    saved = saved._replace(config=saved.config | {"samplers": nodes})
-    for node in nodes:
-        print(f"NFE {node['tuned']['nfe']}: {recommended_sampler(saved, node['tuned']['nfe'])}")
-    return saved
+        nfe = node.pop("tuned")["nfe"]
+        config = {"samplers": {str(nfe): node}}
+        print(f"NFE {nfe}: {recommended_sampler(path, config, nfe)}")
+        samplers |= config["samplers"]
+    return saved._replace(config=saved.config | {"samplers": samplers})
 
 
 def parser() -> argparse.ArgumentParser:

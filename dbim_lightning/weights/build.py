@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,7 +12,7 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.samplers import Listed, Sampler, StartedGrid
 from dbim_lightning.weights.files import SavedDenoiser, load_weights
 
-# What the file of a stranger may make: nothing else is called.
+# What the file of a stranger may make: no other class is.
 _OF_DENOISERS = (nn.Module, Schedule, Preconditioning)
 _OF_SAMPLERS = (Sampler, StartedGrid, Listed)
 
@@ -35,20 +36,28 @@ def restored(saved: SavedDenoiser) -> BridgeDenoiser:
     return denoiser.eval()
 
 
-def recommended_sampler(saved: SavedDenoiser, nfe: int) -> Sampler:
+def recommended_sampler(path: Path, config: dict[str, Any], nfe: int) -> Sampler:
     """The sampler that a file carries for its weights; of several, that tuned for the nearest NFE.
+
+    Args:
+        path: of the file, for errors.
+        config: in the file, with the samplers by NFE.
 
     Raises:
         UserError: the file carries none, or something that is no sampler.
     """
-    if not (samplers := saved.config.get("samplers")):
+    if not (samplers := config.get("samplers")):
         raise UserError(
-            f"{saved.path} carries no sampler: python -m dbim_lightning.evaluation.tune makes one, "
+            f"{path} carries no sampler: python -m dbim_lightning.evaluation.tune makes one, "
             "python -m dbim_lightning.weights export --sampler FILE puts it in"
         )
-    nearest = min(samplers, key=lambda node: abs(math.log(node["tuned"]["nfe"] / nfe)))
-    options = {key: value for key, value in nearest.items() if key != "tuned"}
-    return _make("sampler", options | {"nfe": nfe}, _OF_SAMPLERS)
+    if not isinstance(samplers, dict) or not all(key.isdecimal() and int(key) for key in samplers):
+        raise UserError(f"{path}: its samplers do not stand by NFE: export it again")
+    nearest = min(samplers, key=lambda key: abs(math.log(int(key) / nfe)))
+    sampler = _make("sampler", {**samplers[nearest], "nfe": nfe}, _OF_SAMPLERS)
+    if not isinstance(sampler, Sampler):
+        raise UserError(f"{path}: {type(sampler).__name__} is no sampler: export it again")
+    return sampler
 
 
 def _make(part: str, options: dict[str, Any], allowed: tuple[type, ...]) -> Any:
@@ -56,16 +65,18 @@ def _make(part: str, options: dict[str, Any], allowed: tuple[type, ...]) -> Any:
     module, _, name = target.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(
             f"{part} {target!r} cannot be imported ({error}): install what has it"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, allowed)):
         raise UserError(f"{target} is no {part}: the configuration is not one of this project")
-    return kind(
-        **{
-            key: _make(key, value, allowed) if isinstance(value, dict) else value
-            for key, value in options.items()
-            if key != "_target_"
-        }
-    )
+    made = {
+        key: _make(key, value, allowed) if isinstance(value, dict) else value
+        for key, value in options.items()
+        if key != "_target_"
+    }
+    try:
+        return kind(**made)
+    except TypeError as error:
+        raise UserError(f"{part} {target} cannot be made ({error}): use another file") from error

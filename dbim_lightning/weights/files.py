@@ -96,6 +96,24 @@ def read_denoiser(path: Path, raw: bool = False) -> SavedDenoiser:
     return SavedDenoiser(path, upgraded(content[CONFIG_KEY]), weights, content["global_step"])
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a weights file, without its tensors.
+
+    Raises:
+        UserError: no such file, not a whole one, or none of this project.
+    """
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise UserError(f"{path} is no weights file: give a .safetensors file of weights export")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise UserError(f"{path} is not whole ({error}): copy or download it again") from error
+    if CONFIG_KEY not in metadata:
+        raise UserError(f"{path} carries no configuration: use a file of weights export")
+    return upgraded(json.loads(metadata[CONFIG_KEY]))
+
+
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:

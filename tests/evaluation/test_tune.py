@@ -1,12 +1,15 @@
 """Tuning on validation images, and the sampler files that it writes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from commands import run
 from omegaconf import OmegaConf
 
+from dbim_lightning.config import compose, make_sampler
 from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation.tune import FAST, sampler_of
 from dbim_lightning.sampler_files import take_sampler_files
 
 TUNE = ("-m", "dbim_lightning.evaluation.tune")
@@ -39,6 +42,12 @@ def test_trials_that_are_done_are_not_done_again(tuning):
 def test_another_number_of_images_is_another_tuning(tuning):
     printed = run(*tuning[2], "num_images=9", "--trials", "2", status=1)
     assert "trials with another num_images: give another -o DIR" in printed
+
+
+def test_the_first_trial_is_dbim_fast():
+    cfg = compose("evaluate", ["sampler=dbim_fast"])
+    fast = make_sampler(cfg.sampler, 10)
+    assert sampler_of(FAST, 10) == replace(fast, omega="exponential")
 
 
 @pytest.mark.parametrize(

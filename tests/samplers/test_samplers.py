@@ -39,7 +39,7 @@ NAMED = {
     "eta0.5": DBIM(5, eta=0.5),
     "eta1": DBIM(5, eta=1.0),
     "eta1.5": DBIM(5, eta=1.5, grid=Karras(3, start=0.95)),
-    "fast": DBIM(5, eta=3.0, grid=KarrasSigma()),
+    "fast": DBIM(5, eta=6.0, grid=KarrasSigma()),
     "order3": DBIM(6, order=3),
     "noisy order3": DBIM(6, eta=1.2, order=3),
     "ddbm": DDBM(8),
@@ -376,6 +376,17 @@ def test_sigma_grid_has_equal_steps_of_a_root_of_noise_over_signal(name):
     assert times[-1] == schedule.t_min
     steps = ((c / b) ** (1 / 3)).diff()
     torch.testing.assert_close(steps, steps.mean().expand(20), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("grid", [KarrasSigma(), KarrasSigma(sigma_max=None), UniformLambda()])
+def test_grids_up_to_t_max_itself_are_usable_as_training_times(grid):
+    times = grid(SCHEDULE, SCHEDULE.t_max, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64))
+    assert (times.diff() > 0.01).all()
+
+
+def test_an_own_start_of_the_sigma_grid_is_not_limited():
+    times = falling_times(KarrasSigma(start=0.99), SCHEDULE, 0.999, 4)
+    assert times[0] == 0.99
 
 
 @pytest.mark.parametrize(
