@@ -16,6 +16,7 @@ from dbim_lightning.samplers.grids import (
     falling_times,
 )
 from dbim_lightning.samplers.guidance import PriorGuidance
+from dbim_lightning.samplers.latents import Code, decode, encode, interpolate
 from dbim_lightning.samplers.noise import ImageNoise
 from dbim_lightning.samplers.sampler import (
     Denoise,

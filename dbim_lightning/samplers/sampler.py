@@ -36,6 +36,58 @@ class State(NamedTuple):
     x_0_hat: Tensor
 
 
+class Estimates:
+    """A `Denoise` of sources: estimates of x_0, clipped, with known pixels, and watched for NaN.
+
+    Args:
+        denoise, x_T, mask, cond: as of `Sampler.sample`.
+
+    Attributes:
+        calls: how many were made.
+    """
+
+    def __init__(
+        self,
+        denoise: Callable[..., Tensor],
+        x_T: Tensor,
+        clip_denoised: bool,
+        mask: Tensor | None,
+        cond: Mapping[str, Tensor],
+    ):
+        _check_source(x_T)
+        self._denoise, self._x_T, self._cond = denoise, x_T, cond
+        self._mask = None if mask is None else _mask_like(mask, x_T)
+        self._bound = 1 if clip_denoised else torch.inf
+        self._times: list[Tensor] = []
+        self._sums: list[Tensor] = []
+
+    def __call__(self, x: Tensor, t: Tensor, spare: Tensor | None = None) -> Tensor:
+        x_0_hat = self._denoise(x.detach(), t.expand(len(x)), self._x_T, **self._cond).to(x.dtype)
+        self._times.append(t)
+        self._sums.append(x_0_hat.sum(dtype=torch.float32))
+        x_0_hat = torch.clamp(x_0_hat, -self._bound, self._bound, out=unheld(spare))
+        return x_0_hat if self._mask is None else self._x_T.lerp(x_0_hat, self._mask)
+
+    @property
+    def calls(self) -> int:
+        return len(self._times)
+
+    def require_finite(self) -> None:
+        """Reads the sums of all estimates at once.
+
+        Raises:
+            UserError: one was not finite; names the first.
+        """
+        finite = torch.stack(self._sums).isfinite().tolist() if self._sums else []
+        if not all(finite):
+            first = finite.index(False)
+            raise UserError(
+                f"the denoiser returned NaN or infinite values in step {first + 1} of "
+                f"{len(finite)} (network calls), at t={self._times[first]:.6g}: look at its "
+                "weights, and use float32 if it runs in half precision"
+            )
+
+
 class Sampler(ABC):
     """Carries sources to targets: x_T -> x_0. Subclasses are frozen dataclasses.
 
@@ -89,25 +141,13 @@ class Sampler(ABC):
             UserError: bad input, before any network call, or an estimate that is not finite, after
                 the last: the device is read at the beginning and the end, not in between.
         """
-        _check_source(x_T)
-        mask = None if mask is None else _mask_like(mask, x_T)
-        times, sums = [], []
-
-        def estimate(x: Tensor, t: Tensor, spare: Tensor | None = None) -> Tensor:
-            x_0_hat = denoise(x.detach(), t.expand(len(x)), x_T, **cond).to(x.dtype)
-            times.append(t)
-            sums.append(x_0_hat.sum(dtype=torch.float32))
-            bound = 1 if self.clip_denoised else torch.inf
-            x_0_hat = torch.clamp(x_0_hat, -bound, bound, out=unheld(spare))
-            return x_0_hat if mask is None else x_T.lerp(x_0_hat, mask)
-
-        step = 0
+        estimate, step = Estimates(denoise, x_T, self.clip_denoised, mask, cond), 0
         for state in self.states(estimate, schedule, x_T, noise):
             if on_step:
                 on_step(step, state.t.item(), state.x.detach(), state.x_0_hat.detach())
             x, step = state.x, step + 1
             del state  # the next call needs the memory of its estimate
-        _check_finite(times, sums)
+        estimate.require_finite()
         return x.clamp(-1, 1)
 
 
@@ -174,14 +214,3 @@ def _mask_like(mask: Tensor, x_T: Tensor) -> Tensor:
             f"use {(len(x_T), 1, *x_T.shape[2:])}, with 1 in the hole"
         )
     return mask.to(x_T)
-
-
-def _check_finite(times: list[Tensor], sums: list[Tensor]) -> None:
-    """Reads the sums of all estimates at once, and names the first that was not finite."""
-    bad = [] if not sums else (~torch.stack(sums).isfinite()).nonzero().flatten().tolist()
-    if bad:
-        raise UserError(
-            f"the denoiser returned NaN or infinite values in step {bad[0] + 1} of {len(sums)} "
-            f"(network calls), at t={times[bad[0]]:.6g}: look at its weights, and use float32 if "
-            "it runs in half precision"
-        )

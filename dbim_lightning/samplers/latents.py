@@ -1,0 +1,187 @@
+"""The booting noise as a latent code (DBIM, arXiv 2405.15885): image -> code -> image.
+
+At eta = 0 a sample depends on x_T and the booting noise eps alone. An image is taken for the state
+at t_min and led up the grid of a sampler, from t to s > t, in first-order steps, either way:
+
+    explicit:  x_s = (x_t - k_0 x_0_hat(x_t, t) - k_T x_T) / k,  one call, of first order
+    exact:     x_t = k x_s + k_0 x_0_hat(x_s, s) + k_T x_T,      solved for x_s
+
+with k, k_0 and k_T of the step s -> t (`dbim_transition`). At the first time of the grid
+
+    eps = (x_t - a_t x_T - b_t x_0_hat(x_T, t_max)) / c_t.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dbim_lightning.bridge import Schedule, Transition, dbim_transition
+from dbim_lightning.errors import UserError
+from dbim_lightning.samplers.dbim import DBIM
+from dbim_lightning.samplers.grids import falling_times
+from dbim_lightning.samplers.sampler import Estimates
+
+log = logging.getLogger(__name__)
+MEMORY = 5  # iterates that Anderson's method combines
+
+
+@dataclass(frozen=True)
+class Code:
+    """The booting noise of images: a `Noise` for `Sampler.sample` at eta = 0.
+
+    Attributes:
+        eps: (B, C, H, W), standard normal where the network is right.
+        start: the time of the state that it boots.
+        residual: (B,), the most by which a step missed its image, RMS on [-1, 1]; 0 if explicit.
+        calls: network calls that it took.
+    """
+
+    eps: Tensor
+    start: float
+    residual: Tensor
+    calls: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.shape != self.eps.shape:
+            raise UserError(
+                f"a code of {tuple(self.eps.shape)} for sources of {tuple(x.shape)}: give as many, "
+                "of the same size"
+            )
+        return self.eps.to(x)
+
+
+@torch.no_grad()
+def encode(
+    denoise: Callable[..., Tensor],
+    schedule: Schedule,
+    x_0: Tensor,
+    x_T: Tensor,
+    sampler: DBIM,
+    *,
+    exact: bool = True,
+    tolerance: float = 1e-5,
+    max_calls: int = 50,
+    mask: Tensor | None = None,
+    **cond: Tensor,
+) -> Code:
+    """Finds the booting noise with which a sampler makes given images.
+
+    Args:
+        denoise, schedule, x_T, mask, cond: as of `Sampler.sample`. Of known pixels, which are
+            the source's whatever the noise, the code says nothing.
+        x_0: images (B, C, H, W) in [-1, 1], or unclamped states at t_min.
+        sampler: at eta 0; its grid, NFE and clipping are taken, and order 1.
+        exact: whether each step is solved, in up to `max_calls` calls, until it misses no image by
+            more than `tolerance` (RMS on [-1, 1]); what it misses then is warned of.
+
+    Raises:
+        UserError: images and sources of different shapes, noise in the sampler, or an estimate that
+            is not finite.
+    """
+    if x_0.shape != x_T.shape:
+        raise UserError(f"images of {tuple(x_0.shape)} for sources of {tuple(x_T.shape)}")
+    if sampler.eta != 0:
+        raise UserError(f"eta={sampler.eta}: a sample has a code at eta=0 alone")
+    estimate = Estimates(denoise, x_T, sampler.clip_denoised, mask, cond)
+    times = falling_times(sampler.grid, schedule, schedule.t_max - 1e-3, sampler.nfe - 1)
+    x, residual = x_0.to(x_T), torch.zeros(len(x_T))
+    for s, t in zip(times[:-1].flip(0), times[1:].flip(0), strict=True):
+        up = dbim_transition(schedule, t, s)
+        if exact:
+
+            def before(y: Tensor, x_t: Tensor = x, s: Tensor = s, up: Transition = up) -> Tensor:
+                return up(x_t, estimate(y, s), x_T)
+
+            k = dbim_transition(schedule, s, t).k
+            x, missed = _solved(before, x, k, tolerance, max_calls)
+            residual = residual.maximum(missed)
+            if (count := int((missed > tolerance).sum())) > 0:
+                log.warning(
+                    f"the step from t={s:.4g} to {t:.4g} misses {count} of {len(x)} images, by up "
+                    f"to {missed.max():.2g}: use more NFE, or a finer grid at its end"
+                )
+        else:
+            x = up(x, estimate(x, t), x_T)
+    a, b, c = map(float, schedule.coefficients(times[0]))
+    eps = (x - a * x_T - b * estimate(x_T, schedule.T)) / c
+    estimate.require_finite()
+    return Code(eps, times[0].item(), residual, estimate.calls)
+
+
+def decode(
+    denoise: Callable[..., Tensor],
+    schedule: Schedule,
+    code: Code,
+    x_T: Tensor,
+    sampler: DBIM,
+    **options,
+) -> Tensor:
+    """The images of a code, (B, C, H, W) in [-1, 1]: `sampler.sample` with it as noise.
+
+    Args:
+        sampler: at eta 0, of any order and NFE, from the code's start.
+        options: as of `Sampler.sample`.
+
+    Raises:
+        UserError: as there, or noise in the sampler, or another start.
+    """
+    if sampler.eta != 0:
+        raise UserError(f"eta={sampler.eta}: a code is decoded at eta=0")
+    first = falling_times(sampler.grid, schedule, schedule.t_max - 1e-3, sampler.nfe - 1)[0]
+    if abs(first.item() - code.start) > 1e-9:
+        raise UserError(
+            f"the code boots at t={code.start:.6g}, the sampler at {first:.6g}: use a grid with "
+            "the start that the code was made for"
+        )
+    return sampler.sample(denoise, schedule, x_T, code, **options)
+
+
+def interpolate(eps_1: Tensor, eps_2: Tensor, weights: Sequence[float]) -> Tensor:
+    """Codes between two, along the arc that keeps them standard normal (slerp).
+
+    Args:
+        eps_1, eps_2: (B, C, H, W).
+        weights: 0 gives the first, 1 the second.
+
+    Returns:
+        (len(weights), B, C, H, W).
+    """
+    if eps_1.shape != eps_2.shape:
+        raise UserError(f"codes of {tuple(eps_1.shape)} and {tuple(eps_2.shape)}: use equal sizes")
+    angle = torch.cosine_similarity(eps_1.flatten(1), eps_2.flatten(1)).clamp(-1, 1).acos()
+    angle = angle.clamp(min=1e-6)[:, None, None, None]  # equal codes: the limit is linear
+    return torch.stack(
+        [
+            ((1 - w) * angle).sin() / angle.sin() * eps_1 + (w * angle).sin() / angle.sin() * eps_2
+            for w in weights
+        ]
+    )
+
+
+def _solved(
+    g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, tolerance: float, max_calls: int
+) -> tuple[Tensor, Tensor]:
+    """A fixed point y = g(y) of each image, by Anderson's method, and k |g(y) - y| (RMS)."""
+    ys: list[Tensor] = []
+    fs: list[Tensor] = []
+    best, missed = y, torch.full((len(y),), torch.inf)
+    for _ in range(max_calls):
+        f = g(y) - y
+        now = k * f.square().mean(dim=(1, 2, 3)).sqrt().cpu()
+        is_better = now < missed
+        best = torch.where(is_better.to(y.device)[:, None, None, None], y + f, best)
+        missed = torch.where(is_better, now, missed)
+        if (missed <= tolerance).all():
+            break
+        ys, fs = [*ys[-MEMORY:], y], [*fs[-MEMORY:], f]
+        y = y + f
+        if len(ys) > 1:
+            dy = torch.stack([ys[-1] - other for other in ys[:-1]], dim=1).flatten(2)
+            df = torch.stack([fs[-1] - other for other in fs[:-1]], dim=1).flatten(2)
+            gram, right = (df @ df.mT).cpu().double(), (df @ f.flatten(1)[..., None]).cpu().double()
+            weights = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ right
+            y = y - ((dy + df).mT @ weights.to(y)).view_as(y)
+    return best, missed.to(torch.get_default_dtype())

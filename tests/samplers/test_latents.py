@@ -1,0 +1,127 @@
+"""Encoding: images to booting noises and back, on bridges that are known exactly."""
+
+import logging
+
+import pytest
+import torch
+from closed_form import MixtureBridge, harmless_grid, slope, trajectory
+from golden_data import SCHEDULES, ToyNetwork
+
+from dbim_lightning.bridge import (
+    BridgeDenoiser,
+    BrownianSchedule,
+    DDBMPreconditioning,
+    VPSchedule,
+)
+from dbim_lightning.errors import UserError
+from dbim_lightning.samplers import DBIM, ImageNoise, Karras, KarrasSigma
+from dbim_lightning.samplers.latents import Code, decode, encode, interpolate
+
+ALL_SCHEDULES = SCHEDULES | {"brownian": BrownianSchedule()}
+SCHEDULE = VPSchedule()
+TOY = BridgeDenoiser(ToyNetwork(), SCHEDULE, DDBMPreconditioning())
+SOURCES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+SAMPLER = DBIM(12, grid=KarrasSigma())
+
+
+def noise_of_trajectory():
+    """The booting noise of `closed_form.trajectory`."""
+    generator = torch.Generator().manual_seed(0)
+    x_T = torch.rand(1, 1, 16, 16, generator=generator, dtype=torch.float64)
+    return torch.randn(x_T.shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", ALL_SCHEDULES)
+def test_exact_inversion_returns_the_code_of_a_sample(name):
+    bridge = MixtureBridge(ALL_SCHEDULES[name])
+    sampler = DBIM(20, clip_denoised=False, grid=KarrasSigma())
+    states, x_T = trajectory(bridge, sampler)
+    code = encode(bridge, bridge.schedule, states[-1], x_T, sampler, tolerance=1e-13)
+    assert (code.eps - noise_of_trajectory()).abs().max() < 1e-8
+    assert code.residual.max() <= 1e-13
+    assert 20 < code.calls < 400
+
+
+def test_explicit_encoding_converges_at_first_order():
+    bridge, steps, errors = MixtureBridge(SCHEDULE), [40, 80, 160, 320], []
+    fine = DBIM(2001, order=3, clip_denoised=False, grid=harmless_grid(SCHEDULE, 2000))
+    states, x_T = trajectory(bridge, fine)
+    for n in steps:
+        sampler = DBIM(n + 1, clip_denoised=False, grid=harmless_grid(SCHEDULE, n))
+        code = encode(bridge, SCHEDULE, states[-1], x_T, sampler, exact=False)
+        assert code.calls == n + 1
+        errors.append((code.eps - noise_of_trajectory()).square().mean().sqrt().item())
+    assert 0.85 < slope(steps, errors) < 1.15
+
+
+def test_a_code_gives_its_image_back():
+    images = SAMPLER.sample(TOY, SCHEDULE, SOURCES, ImageNoise(0, range(4)))
+    code = encode(TOY, SCHEDULE, images, SOURCES, SAMPLER)
+    again = decode(TOY, SCHEDULE, code, SOURCES, SAMPLER)
+    assert (again - images).square().mean().sqrt() < 1e-4
+    explicit = encode(TOY, SCHEDULE, images, SOURCES, SAMPLER, exact=False)
+    worse = decode(TOY, SCHEDULE, explicit, SOURCES, SAMPLER)
+    assert (worse - images).square().mean() > (again - images).square().mean()
+
+
+def test_known_pixels_stay_those_of_the_source():
+    mask = torch.zeros(4, 1, 8, 8)
+    mask[..., :4] = 1
+    images = SAMPLER.sample(TOY, SCHEDULE, SOURCES, ImageNoise(0, range(4)), mask=mask)
+    code = encode(TOY, SCHEDULE, images, SOURCES, SAMPLER, mask=mask)
+    again = decode(TOY, SCHEDULE, code, SOURCES, SAMPLER, mask=mask)
+    torch.testing.assert_close(again, images, rtol=0, atol=1e-3)
+
+
+def test_steps_that_are_not_solved_are_said(caplog):
+    images = SAMPLER.sample(TOY, SCHEDULE, SOURCES, ImageNoise(0, range(4)))
+    with caplog.at_level(logging.WARNING):
+        code = encode(TOY, SCHEDULE, images, SOURCES, SAMPLER, tolerance=1e-9, max_calls=2)
+    assert code.residual.max() > 1e-9
+    assert "misses" in caplog.messages[0] and "use more NFE" in caplog.messages[0]
+
+
+def test_between_two_codes_all_are_standard_normal():
+    eps = torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    between = interpolate(eps[0], eps[1], [0, 0.25, 0.5, 1])
+    assert between.shape == (4, 3, 3, 32, 32)
+    torch.testing.assert_close(between[0], eps[0])
+    torch.testing.assert_close(between[3], eps[1])
+    assert (between.flatten(2).std(dim=2) - 1).abs().max() < 0.03
+    torch.testing.assert_close(interpolate(eps[0], eps[0], [0.3])[0], eps[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: encode(TOY, SCHEDULE, SOURCES[:2], SOURCES, SAMPLER), r"images of \(2, .*\(4, "),
+        (lambda: encode(TOY, SCHEDULE, SOURCES, SOURCES, DBIM(5, eta=0.5)), r"eta=0.5: .*eta=0"),
+        (lambda: decode(TOY, SCHEDULE, code_of(4), SOURCES, DBIM(5, eta=1.0)), "eta=1.0: .*eta=0"),
+        (lambda: decode(TOY, SCHEDULE, code_of(2), SOURCES, SAMPLER), r"code of \(2, .*\(4, "),
+        (
+            lambda: decode(TOY, SCHEDULE, code_of(4), SOURCES, DBIM(5, grid=Karras(start=0.9))),
+            r"boots at t=0.9\d+, the sampler at 0.9: use a grid",
+        ),
+        (lambda: interpolate(SOURCES, SOURCES[:2], [0.5]), r"codes of \(4, .* and \(2, "),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
+
+
+def code_of(count):
+    return encode(TOY, SCHEDULE, SOURCES[:count], SOURCES[:count], SAMPLER, exact=False)
+
+
+def test_nan_in_an_image_is_named_by_its_step():
+    def broken(x, t, x_T):
+        return TOY(x, t, x_T) * (torch.nan if t[0] > 0.5 else 1)
+
+    with pytest.raises(UserError, match=r"NaN or infinite values in step \d+"):
+        encode(broken, SCHEDULE, SOURCES, SOURCES, SAMPLER, exact=False)
+
+
+def test_a_code_is_a_noise():
+    code = Code(torch.ones(2, 1, 2, 2), 0.9, torch.zeros(2), 1)
+    assert code(torch.zeros(2, 1, 2, 2, dtype=torch.float64)).dtype == torch.float64
