@@ -59,15 +59,11 @@ class DBIM(Sampler):
             return self.omega
         return "published" if self.eta <= 1 else "exponential"
 
-    def states(
-        self, denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise
-    ) -> Iterator[State]:
-        """The booted state, then that of each step; the last is at t_min.
-
-        The last step adds no noise, though it removes the variance.
+    def times(self, schedule: Schedule) -> Tensor:
+        """Of its nfe states, the booted one first; float64 (nfe,).
 
         Raises:
-            UserError: two times that are the same one to the schedule.
+            UserError: times that do not fall, or two that are the same one to the schedule.
         """
         times = falling_times(self.grid, schedule, schedule.t_max - 1e-3, self.nfe - 1)
         if not (schedule.snap(times).diff() < 0).all():
@@ -75,6 +71,16 @@ class DBIM(Sampler):
                 f"nfe={self.nfe} with {self.grid}: two times fall on one index of the "
                 f"{type(schedule).__name__}: use fewer NFE, or the uniform grid"
             )
+        return times
+
+    def states(
+        self, denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise
+    ) -> Iterator[State]:
+        """The booted state, then that of each step; the last is at t_min.
+
+        The last step adds no noise, though it removes the variance.
+        """
+        times = self.times(schedule)
         t, x, x_0_hat = boot(denoise, schedule, x_T, noise, times[0])
         yield State(t, x, x_0_hat)
         h = schedule.lambda_(times).diff().tolist()

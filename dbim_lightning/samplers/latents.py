@@ -21,7 +21,6 @@ from torch import Tensor
 from dbim_lightning.bridge import Schedule, Transition, dbim_transition
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.dbim import DBIM
-from dbim_lightning.samplers.grids import falling_times
 from dbim_lightning.samplers.sampler import Estimates
 
 log = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ def encode(
     if sampler.eta != 0:
         raise UserError(f"eta={sampler.eta}: a sample has a code at eta=0 alone")
     estimate = Estimates(denoise, x_T, sampler.clip_denoised, mask, cond)
-    times = falling_times(sampler.grid, schedule, schedule.t_max - 1e-3, sampler.nfe - 1)
+    times = sampler.times(schedule)
     x, residual = x_0.to(x_T), torch.zeros(len(x_T))
     for s, t in zip(times[:-1].flip(0), times[1:].flip(0), strict=True):
         up = dbim_transition(schedule, t, s)
@@ -130,8 +129,8 @@ def decode(
     """
     if sampler.eta != 0:
         raise UserError(f"eta={sampler.eta}: a code is decoded at eta=0")
-    first = falling_times(sampler.grid, schedule, schedule.t_max - 1e-3, sampler.nfe - 1)[0]
-    if abs(first.item() - code.start) > 1e-9:
+    first = sampler.times(schedule)[0].item()
+    if abs(first - code.start) > 1e-9:
         raise UserError(
             f"the code boots at t={code.start:.6g}, the sampler at {first:.6g}: use a grid with "
             "the start that the code was made for"
@@ -184,4 +183,4 @@ def _solved(
             gram, right = (df @ df.mT).cpu().double(), (df @ f.flatten(1)[..., None]).cpu().double()
             weights = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ right
             y = y - ((dy + df).mT @ weights.to(y)).view_as(y)
-    return best, missed.to(torch.get_default_dtype())
+    return best, missed

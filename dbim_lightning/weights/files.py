@@ -4,6 +4,8 @@ import errno
 import json
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,21 +106,24 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if path.suffix != ".safetensors" or not path.is_file():
         raise UserError(f"{path} is no weights file: give a .safetensors file of weights export")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise UserError(f"{path} is not whole ({error}): copy or download it again") from error
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
     if CONFIG_KEY not in metadata:
         raise UserError(f"{path} carries no configuration: use a file of weights export")
     return upgraded(json.loads(metadata[CONFIG_KEY]))
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
+    with _opened(path) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return {**(file.metadata() or {}), **tensors}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return {**(file.metadata() or {}), **tensors}
+            yield file
     except SafetensorError as error:
         raise UserError(f"{path} is not whole ({error}): copy or download it again") from error
 

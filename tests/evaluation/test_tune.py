@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from dbim_lightning.config import compose, make_sampler
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.tune import FAST, sampler_of
+from dbim_lightning.evaluation.tune import FAST, Tuning, sampler_of, tuned
 from dbim_lightning.sampler_files import take_sampler_files
 
 TUNE = ("-m", "dbim_lightning.evaluation.tune")
@@ -48,6 +48,15 @@ def test_the_first_trial_is_dbim_fast():
     cfg = compose("evaluate", ["sampler=dbim_fast"])
     fast = make_sampler(cfg.sampler, 10)
     assert sampler_of(FAST, 10) == replace(fast, omega="exponential")
+
+
+def test_the_reason_why_no_trial_could_be_judged_is_said(tmp_path, monkeypatch):
+    def refuse(self, sampler, seed, title):
+        raise UserError("two times fall on one index")
+
+    monkeypatch.setattr(Tuning, "score", refuse)
+    with pytest.raises(UserError, match=r"at NFE 5 .*: two times fall on one index"):
+        tuned(Tuning(None, None, "mse", 1, {}), 5, 2, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,11 @@ def code_of(count):
     return encode(TOY, SCHEDULE, SOURCES[:count], SOURCES[:count], SAMPLER, exact=False)
 
 
+def test_times_that_are_one_to_a_table_are_named():
+    with pytest.raises(UserError, match=r"nfe=55 .* two times fall on one index"):
+        encode(TOY, SCHEDULES["i2sb"], SOURCES, SOURCES, DBIM(55, grid=KarrasSigma()))
+
+
 def test_nan_in_an_image_is_named_by_its_step():
     def broken(x, t, x_T):
         return TOY(x, t, x_T) * (torch.nan if t[0] > 0.5 else 1)

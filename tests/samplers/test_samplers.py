@@ -384,6 +384,11 @@ def test_grids_up_to_t_max_itself_are_usable_as_training_times(grid):
     assert (times.diff() > 0.01).all()
 
 
+def test_a_sigma_max_that_no_time_has_is_named():
+    with pytest.raises(UserError, match=r"sigma_max=0.001 .* more than the 0.003\d+ .* VPSchedule"):
+        falling_times(KarrasSigma(sigma_max=0.001), SCHEDULE, 0.999, 4)
+
+
 def test_an_own_start_of_the_sigma_grid_is_not_limited():
     times = falling_times(KarrasSigma(start=0.99), SCHEDULE, 0.999, 4)
     assert times[0] == 0.99
