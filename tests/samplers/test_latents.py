@@ -54,6 +54,17 @@ def test_explicit_encoding_converges_at_first_order():
     assert 0.85 < slope(steps, errors) < 1.15
 
 
+def test_explicit_steps_take_the_estimate_at_their_lower_end():
+    called = []
+
+    def denoise(x, t, x_T):
+        called.append(t[0].item())
+        return TOY(x, t, x_T)
+
+    encode(denoise, SCHEDULE, SOURCES, SOURCES, SAMPLER, exact=False)
+    assert called == [*SAMPLER.times(SCHEDULE)[1:].flip(0).tolist(), SCHEDULE.t_max]
+
+
 def test_a_code_gives_its_image_back():
     images = SAMPLER.sample(TOY, SCHEDULE, SOURCES, ImageNoise(0, range(4)))
     code = encode(TOY, SCHEDULE, images, SOURCES, SAMPLER)
