@@ -5,9 +5,14 @@ a source x_T (DDBM, arXiv 2309.16948; DBIM, arXiv 2405.15885):
 
     x_t = a_t x_T + b_t x_0 + c_t eps,   eps ~ N(0, I)
 
+With a noised source (ECSI, arXiv 2410.21553, sec. 3) it goes to x_T + beta z with z ~ N(0, I), of
+which x_T is still what the network is told. Its marginal given x_T is the one above with
+c_t^2 + beta^2 a_t^2 in place of c_t^2, and c_T = beta.
+
 Times are float64 tensors of any shape, on the CPU; so are all coefficients.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -31,10 +36,20 @@ class Coefficients(NamedTuple):
 
 
 class Schedule(ABC):
-    """A bridge on [t_min, t_max]; subclasses give alpha, rho and the SDE dx = f x dt + g dw."""
+    """A bridge on [t_min, t_max]; subclasses give alpha, rho and the SDE dx = f x dt + g dw.
+
+    Args:
+        source_noise: beta of a noised source, from 0.
+    """
 
     t_min: float
     t_max: float
+    source_noise: float = 0.0
+
+    def __init__(self, source_noise: float = 0.0):
+        if not 0 <= source_noise < math.inf:
+            raise UserError(f"{source_noise=} of the schedule: use 0 or more, such as 0.25")
+        self.source_noise = source_noise
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -78,13 +93,16 @@ class Schedule(ABC):
     def coefficients(self, t: Tensor) -> Coefficients:
         """Of the marginal at t.
 
-        a = alpha_bar rho^2 / rho_T^2, b = alpha rho_bar^2 / rho_T^2, c = alpha rho_bar rho / rho_T.
+        a = alpha_bar rho^2 / rho_T^2, b = alpha rho_bar^2 / rho_T^2, c = alpha rho_bar rho / rho_T,
+        or with a noised source c^2 = (alpha rho_bar rho / rho_T)^2 + (beta a)^2.
         """
         alpha, rho, rho_bar, rho_T = self.alpha(t), self.rho(t), self.rho_bar(t), self.rho_T
+        a = self.alpha_bar(t) * rho**2 / rho_T**2
+        c = alpha * rho_bar * rho / rho_T
         return Coefficients(
-            a=self.alpha_bar(t) * rho**2 / rho_T**2,
+            a=a,
             b=alpha * rho_bar**2 / rho_T**2,
-            c=alpha * rho_bar * rho / rho_T,
+            c=torch.hypot(c, self.source_noise * a) if self.source_noise else c,
         )
 
     def q_sample(self, x_0: Tensor, x_T: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -101,14 +119,16 @@ class Schedule(ABC):
 
         By (rho^2)' = g^2 / alpha^2 = -(rho_bar^2)' and alpha' = f alpha, with ' for d/dt:
         a' = f a + g^2 / (alpha alpha_T rho_T^2), b' = f b - g^2 / (alpha rho_T^2),
-        c' = f c + g^2 (rho_bar^2 - rho^2) / (2 c rho_T^2).
+        c' = f c + [g^2 (rho_bar^2 - rho^2) / (2 rho_T^2) + beta^2 a (a' - f a)] / c.
         """
         (a, b, c), f, g2 = self.coefficients(t), self.f(t), self.g2(t)
         alpha, alpha_T, rho_T = self.alpha(t), self.alpha_T, self.rho_T
+        da = g2 / (alpha * alpha_T * rho_T**2)  # a' - f a
+        dc = g2 * (self.rho_bar(t) ** 2 - self.rho(t) ** 2) / (2 * rho_T**2)
         return Coefficients(
-            a=f * a + g2 / (alpha * alpha_T * rho_T**2),
+            a=f * a + da,
             b=f * b - g2 / (alpha * rho_T**2),
-            c=f * c + g2 * (self.rho_bar(t) ** 2 - self.rho(t) ** 2) / (2 * c * rho_T**2),
+            c=f * c + (dc + self.source_noise**2 * a * da) / c,
         )
 
     def lambda_(self, t: Tensor) -> Tensor:
@@ -129,8 +149,14 @@ class VPSchedule(Schedule):
     """Variance preserving: beta(t) = beta_min + beta_d t on [1e-4, 1] (DDBM)."""
 
     def __init__(
-        self, beta_d: float = 2.0, beta_min: float = 0.1, t_min: float = 1e-4, t_max: float = 1.0
+        self,
+        beta_d: float = 2.0,
+        beta_min: float = 0.1,
+        t_min: float = 1e-4,
+        t_max: float = 1.0,
+        source_noise: float = 0.0,
     ):
+        super().__init__(source_noise)
         if not (0 < t_min < t_max and beta_min > 0 and beta_d >= 0):
             raise UserError(
                 f"VP schedule with {beta_d=}, {beta_min=}, {t_min=}, {t_max=}: "
@@ -173,7 +199,8 @@ class _Driftless(Schedule):
 class VESchedule(_Driftless):
     """Variance exploding: alpha = 1 and rho = t on [t_min, sigma_max] (DDBM)."""
 
-    def __init__(self, sigma_max: float = 80.0, t_min: float = 0.002):
+    def __init__(self, sigma_max: float = 80.0, t_min: float = 0.002, source_noise: float = 0.0):
+        super().__init__(source_noise)
         if not 0 < t_min < sigma_max:
             raise UserError(f"VE schedule with {sigma_max=}, {t_min=}: needs 0 < t_min < sigma_max")
         self.t_min, self.t_max = t_min, sigma_max
@@ -197,7 +224,8 @@ class BrownianSchedule(_Driftless):
 
     t_min, t_max = 1e-4, 1.0
 
-    def __init__(self, beta_min: float = 0.1, beta_max: float = 1.0):
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 1.0, source_noise: float = 0.0):
+        super().__init__(source_noise)
         _check_betas("Brownian", beta_min, beta_max)
         self.root, self.slope = beta_min**0.5, beta_max**0.5 - beta_min**0.5
 
@@ -231,7 +259,14 @@ class I2SBSchedule(_Driftless):
 
     t_min, t_max = 1e-4, 1.0
 
-    def __init__(self, n_timestep: int = 1000, beta_min: float = 0.1, beta_max: float = 1.0):
+    def __init__(
+        self,
+        n_timestep: int = 1000,
+        beta_min: float = 0.1,
+        beta_max: float = 1.0,
+        source_noise: float = 0.0,
+    ):
+        super().__init__(source_noise)
         if n_timestep < 4 or n_timestep % 2:
             raise UserError(f"I2SB schedule with {n_timestep=}: use an even number from 4")
         _check_betas("I2SB", beta_min, beta_max)

@@ -104,9 +104,18 @@ class DBIM(Sampler):
 
 
 def boot(denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise, t: Tensor) -> State:
-    """From x_T at t_max to the state at t < t_max, with the booting noise in it (DBIM, sec. 3)."""
-    eps, x_0_hat = noise(x_T), denoise(x_T, schedule.T)
+    """From x_T at t_max to the state at t < t_max, with the booting noise in it (DBIM, sec. 3).
+
+    That of a noised source is in the first state already.
+    """
+    eps = noise(x_T)
+    x_0_hat = denoise(noised_source(schedule, x_T, eps), schedule.T)
     return State(t, schedule.q_sample(x_0_hat, x_T, t, eps), x_0_hat)
+
+
+def noised_source(schedule: Schedule, x_T: Tensor, eps: Tensor) -> Tensor:
+    """The state at t_max."""
+    return x_T + schedule.source_noise * eps if schedule.source_noise else x_T
 
 
 def multistep(h: list[float], eta: float = 0.0) -> list[float]:

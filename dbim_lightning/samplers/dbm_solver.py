@@ -59,6 +59,7 @@ class DBMSolver(Sampler):
     ) -> Iterator[State]:
         """The booted state, then those at each middle and end of a step; the last is at 0."""
         times = falling_times(self.grid, schedule, schedule.t_max - 1e-4, self.nfe // 2 - 1)
+        (drift,) = drifts(schedule, times[-1:], 0.5)
         t, x, x_0_hat = boot(denoise, schedule, x_T, noise, times[0])
         yield State(t, x, x_0_hat)
         for s, t in pairwise(times):
@@ -71,7 +72,7 @@ class DBMSolver(Sampler):
             coefficients = (k, k_T, k_0 * (1 - weight), k_0 * weight)
             x = combine(coefficients, (x, x_T, at_s, at_m))
             yield State(t, x, at_m)
-        x_0_hat, (drift,) = denoise(x, t), drifts(schedule, t[None], 0.5)
+        x_0_hat = denoise(x, t)
         yield State(torch.zeros_like(t), x - t.item() * drift(x, x_0_hat, x_T), x_0_hat)
 
     def _middle(self, schedule: Schedule, s: Tensor, t: Tensor) -> Tensor:

@@ -111,7 +111,15 @@ def drifts(schedule: Schedule, t: Tensor, k: float) -> list[Drift]:
 
     grad log q = -(x - a x_T - b x_0_hat) / c^2; grad log p = -(x - alpha_bar x_T) / (alpha
     rho_bar)^2; k is 1 for the SDE, 1/2 for the ODE.
+
+    Raises:
+        UserError: a noised source, of whose bridge this is not the drift.
     """
+    if schedule.source_noise:
+        raise UserError(
+            f"source_noise={schedule.source_noise}: this sampler is for bridges to x_T itself, use "
+            "dbim or ecsi"
+        )
     (a, b, c), g2 = schedule.coefficients(t), schedule.g2(t)
     q = k * g2 / c**2
     p = g2 / (schedule.alpha(t) * schedule.rho_bar(t)) ** 2

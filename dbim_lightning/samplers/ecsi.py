@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dbim_lightning.bridge import Schedule, Transition, dbim_transition, require_eta
 from dbim_lightning.errors import UserError
+from dbim_lightning.samplers.dbim import noised_source
 from dbim_lightning.samplers.grids import Grid, Karras, times_from_x_T
 from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State, unheld
 
@@ -42,7 +43,8 @@ class ECSI(Sampler):
         times = times_from_x_T(self.grid, schedule, self.nfe)
         noisy = euler_transition(schedule, times[:-3], times[1:-2], self.eta)
         exact = dbim_transition(schedule, times[-3:-1], times[-2:])
-        x, x_0_hat = x_T.clone(), None
+        x = noised_source(schedule, x_T, noise(x_T)) if schedule.source_noise else x_T.clone()
+        x_0_hat = None
         steps = chain(noisy.each(), exact.each())
         for s, t, step in zip(times, times[1:], steps, strict=False):
             x_0_hat = denoise(x, s, x_0_hat)

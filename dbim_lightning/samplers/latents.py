@@ -8,7 +8,9 @@ at t_min and led up the grid of a sampler, from t to s > t, in first-order steps
 
 with k, k_0 and k_T of the step s -> t (`dbim_transition`). At the first time of the grid
 
-    eps = (x_t - a_t x_T - b_t x_0_hat(x_T, t_max)) / c_t.
+    eps = (x_t - a_t x_T - b_t x_0_hat(x_T, t_max)) / c_t,
+
+which with a noised source, where x_0_hat is of x_T + beta eps, is solved for eps likewise.
 """
 
 import logging
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from dbim_lightning.bridge import Schedule, Transition, dbim_transition
 from dbim_lightning.errors import UserError
-from dbim_lightning.samplers.dbim import DBIM
+from dbim_lightning.samplers.dbim import DBIM, noised_source
 from dbim_lightning.samplers.sampler import Estimates
 
 log = logging.getLogger(__name__)
@@ -87,25 +89,39 @@ def encode(
     estimate = Estimates(denoise, x_T, sampler.clip_denoised, mask, cond)
     times = sampler.times(schedule)
     x, residual = x_0.to(x_T), torch.zeros(len(x_T))
+
+    def solved(g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, step: str) -> Tensor:
+        nonlocal residual
+        y, missed = _fixed_point(g, y, k, tolerance, max_calls)
+        residual = residual.maximum(missed)
+        if (count := int((missed > tolerance).sum())) > 0:
+            log.warning(
+                f"the step from {step} misses {count} of {len(y)} images, by up to "
+                f"{missed.max():.2g}: use more NFE, or a finer grid at its end"
+            )
+        return y
+
     for s, t in zip(times[:-1].flip(0), times[1:].flip(0), strict=True):
         up = dbim_transition(schedule, t, s)
+
+        def before(y: Tensor, u: Tensor = s, x_t: Tensor = x, up: Transition = up) -> Tensor:
+            return up(x_t, estimate(y, u), x_T)
+
         if exact:
-
-            def before(y: Tensor, x_t: Tensor = x, s: Tensor = s, up: Transition = up) -> Tensor:
-                return up(x_t, estimate(y, s), x_T)
-
-            k = dbim_transition(schedule, s, t).k
-            x, missed = _solved(before, x, k, tolerance, max_calls)
-            residual = residual.maximum(missed)
-            if (count := int((missed > tolerance).sum())) > 0:
-                log.warning(
-                    f"the step from t={s:.4g} to {t:.4g} misses {count} of {len(x)} images, by up "
-                    f"to {missed.max():.2g}: use more NFE, or a finer grid at its end"
-                )
+            x = solved(before, x, dbim_transition(schedule, s, t).k, f"t={s:.4g} to {t:.4g}")
         else:
-            x = up(x, estimate(x, t), x_T)
-    a, b, c = map(float, schedule.coefficients(times[0]))
-    eps = (x - a * x_T - b * estimate(x_T, schedule.T)) / c
+            x = before(x, t)
+    a, b, c = schedule.coefficients(times[0])
+
+    def booting(eps: Tensor) -> Tensor:
+        x_0_hat = estimate(noised_source(schedule, x_T, eps), schedule.T)
+        return (x - a.item() * x_T - b.item() * x_0_hat) / c.item()
+
+    eps = booting(torch.zeros_like(x_T))
+    if schedule.source_noise:
+        eps = (
+            solved(booting, eps, c, f"t={schedule.t_max:.4g} to {s:.4g}") if exact else booting(eps)
+        )
     estimate.require_finite()
     return Code(eps, times[0].item(), residual, estimate.calls)
 
@@ -160,7 +176,7 @@ def interpolate(eps_1: Tensor, eps_2: Tensor, weights: Sequence[float]) -> Tenso
     )
 
 
-def _solved(
+def _fixed_point(
     g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, tolerance: float, max_calls: int
 ) -> tuple[Tensor, Tensor]:
     """A fixed point y = g(y) of each image, by Anderson's method, and k |g(y) - y| (RMS)."""
