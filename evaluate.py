@@ -194,7 +194,7 @@ def evaluate(cfg: DictConfig, folder: Path, sweep: Path | None) -> dict[str, Any
     outcome = run(job, folder / "samples" if cfg.save_images else None)
     row = {"format": results.FORMAT, **job.asked, **outcome.row}
     if first:
-        sheets.save_job_sheet(folder, outcome.previews)
+        sheets.save_job_sheets(folder, outcome.previews, outcome.pictures)
         write_json(folder / results.FILE, row, indent=1)
     return row
 

@@ -90,7 +90,7 @@ def test_no_room_but_training_loads_lightning_or_wandb(room):
 SUB_ROOMS = {
     "features": set(),
     "references": {"features"},
-    "metrics": {"features", "references", "images"},
+    "metrics": {"features", "references", "images", "processes"},
     "samples": {"images"},
     "report": {"images", "metrics"},
 }

@@ -17,4 +17,10 @@ from dbim_lightning.bridge.schedules import (
     VESchedule,
     VPSchedule,
 )
-from dbim_lightning.bridge.transition import Form, Transition, dbim_transition, require_eta
+from dbim_lightning.bridge.transition import (
+    Form,
+    Transition,
+    dbim_transition,
+    require_eta,
+    require_plain_source,
+)

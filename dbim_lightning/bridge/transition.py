@@ -99,3 +99,16 @@ def require_eta(eta: float, form: Form) -> None:
         raise UserError(
             f"eta={eta} in the published form of omega: use 0 to 1, or omega=exponential"
         )
+
+
+def require_plain_source(schedule: Schedule) -> None:
+    """Refuses a noised source, for samplers whose steps are those of the bridge to x_T itself.
+
+    Raises:
+        UserError: as said.
+    """
+    if schedule.source_noise:
+        raise UserError(
+            f"source_noise={schedule.source_noise}: this sampler is for bridges to x_T itself, use "
+            "dbim"
+        )

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.progress import track
-from torch.utils.data import Dataset, Subset, default_collate
+from torch.utils.data import Dataset, default_collate
 
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import spread
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.features.moments import KeptFeatures
 from dbim_lightning.evaluation.images import Images, images_of, own_blocks
-from dbim_lightning.evaluation.metrics.metric import Metric
+from dbim_lightning.evaluation.metrics.metric import Metric, Rows
 from dbim_lightning.evaluation.processes import (
     all_reduce_max,
     all_reduce_sums,
@@ -31,12 +30,13 @@ from dbim_lightning.evaluation.samples.generate import Generation
 from dbim_lightning.evaluation.samples.given import GivenSamples
 from dbim_lightning.evaluation.samples.png import save_png
 from dbim_lightning.evaluation.samples.shards import SampleShards
+from dbim_lightning.evaluation.shown import ShownSamples
 from dbim_lightning.files import printable
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import Sampler
 
 log = logging.getLogger(__name__)
-SHOWN, OTHER_SEEDS, SOURCES_OF_NOISES = 12, 2, 64
+OTHER_SEEDS, SOURCES_OF_NOISES = 2, 64
 
 
 class Outcome(NamedTuple):
@@ -44,10 +44,12 @@ class Outcome(NamedTuple):
 
     row: the parts of its result row that are found out: metrics, columns, cost, baselines.
     previews: a few images, spread over the data, by the name of their noise.
+    pictures: of metrics that have one, by number: labelled rows of images.
     """
 
     row: dict[str, Any]
     previews: dict[str, Images]
+    pictures: dict[str, Rows]
 
 
 class Evaluator:
@@ -89,12 +91,13 @@ class Evaluator:
         )
         for metric in protocol.metrics:
             metric.compare_with(references)
+        self._compare_with_training(folder / "references", {**origin, "split": "train"})
         if protocol.reference is not None and not references.asked:
             raise UserError(
                 f"metrics.reference={protocol.reference} is for metrics in features, and "
                 f"metrics={protocol.name} measures none: leave it out or choose another protocol"
             )
-        self._shown = _Shown(self.data)
+        self._shown = ShownSamples(self.data)
 
     def generation(
         self,
@@ -127,7 +130,7 @@ class Evaluator:
         for metric in self.protocol.metrics:
             if metric.noises > 1:
                 outcome.row["metrics"] |= self._over_noises(metric, generation)
-        return Outcome(outcome.row, outcome.previews | self._other_seeds(generation))
+        return outcome._replace(previews=outcome.previews | self._other_seeds(generation))
 
     def given(self, path: Path, png: Path | None = None) -> Outcome:
         """Of another program: a folder of images or an .npz file."""
@@ -154,7 +157,17 @@ class Evaluator:
         columns = {key: asdict(column) for key, column in self.protocol.columns.items()}
         cost = {"peak_memory_gb": all_reduce_max(self._peak_memory())}
         row = {"metrics": values, "columns": columns, "cost": cost, "baselines": baselines}
-        return Outcome(row, {name: self._shown.images()})
+        pictures = {next(iter(m.columns)): m.rows for m in self.protocol.metrics if m.rows}
+        return Outcome(row, {name: self._shown.images()}, pictures)
+
+    def _compare_with_training(self, folder: Path, origin: dict[str, Any]) -> None:
+        comparing = [metric for metric in self.protocol.metrics if metric.compares_with_training]
+        if not comparing:
+            return
+        train = self.dataset("train")
+        references = References(train, None, folder, origin, self.device, at_most=len(train))
+        for metric in comparing:
+            metric.compare_with_training(train, references)
 
     def _saved(self, stream: Iterable[Images], folder: Path) -> Iterator[Images]:
         for images in stream:
@@ -215,6 +228,10 @@ class Evaluator:
         if not self.protocol.baselines:
             return {}
         baselines = {"source": self.judge_sources("Baseline: bare sources")}
+        own = [metric for metric in self.protocol.metrics if metric.compares_with_training]
+        if own:
+            stream, title = self._blocks(self.data, "x_0"), "Baseline: targets"
+            baselines["targets"] = self._numbers(own, stream, title, len(self.data))
         unpaired = [metric for metric in self.protocol.metrics if metric.judges_sets]
         if unpaired and (train := self._train()) is not None:
             stream, title = self._blocks(train, "x_0"), "Baseline: training targets"
@@ -261,26 +278,3 @@ def _number(value: Any, metric: Metric) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{type(metric).__name__}.compute gave {value}: give numbers") from error
-
-
-class _Shown:
-    """The samples of a few images, spread over the data, taken from a stream that passes by."""
-
-    def __init__(self, data: Dataset):
-        self._num_images, self._size = len(data), data[0]["x_0"].numel()
-        self.data = Subset(data, self._fresh().positions.tolist())
-
-    def _fresh(self) -> KeptFeatures:
-        return KeptFeatures(self._num_images, self._size, SHOWN)
-
-    def watched(self, stream: Iterable[Images]) -> Iterator[Images]:
-        self._kept = self._fresh()
-        for images in stream:
-            self._kept.update(images.position, images.samples.flatten(1))
-            yield images
-
-    def images(self) -> Images:
-        """Of all processes together."""
-        rows = all_reduce_sums({"samples": self._kept.rows})["samples"]
-        pairs = default_collate([self.data[i] for i in range(len(self.data))])
-        return images_of(range(len(rows)), pairs, rows.to(torch.uint8).view_as(pairs["x_0"]))

@@ -23,6 +23,7 @@ class Protocol:
 
     Measured:
         measured: metrics by names of their own; null leaves one out.
+        nearest: whether metrics that compare with the training targets are measured as well.
         baselines: whether bare sources and training targets are judged as well, for comparison.
 
     Raises:
@@ -35,6 +36,7 @@ class Protocol:
     reference: str | None = None
     reference_options: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, Metric] = field(default_factory=dict)
+    nearest: bool = False
     baselines: bool = False
 
     def __post_init__(self) -> None:
@@ -54,7 +56,8 @@ class Protocol:
     def metrics(self) -> list[Metric]:
         """What is measured, without what is null or switched off."""
         measured = (self.measured or {}).values()
-        return [metric for metric in measured if metric is not None and metric.noises > 0]
+        wanted = (metric for metric in measured if metric is not None and metric.noises > 0)
+        return [metric for metric in wanted if self.nearest or not metric.compares_with_training]
 
     @property
     def columns(self) -> dict[str, Column]:

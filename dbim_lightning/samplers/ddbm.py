@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dbim_lightning.bridge import Schedule
+from dbim_lightning.bridge import Schedule, require_plain_source
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.grids import Grid, Karras, times_from_x_T
 from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State, unheld
@@ -115,11 +115,7 @@ def drifts(schedule: Schedule, t: Tensor, k: float) -> list[Drift]:
     Raises:
         UserError: a noised source, of whose bridge this is not the drift.
     """
-    if schedule.source_noise:
-        raise UserError(
-            f"source_noise={schedule.source_noise}: this sampler is for bridges to x_T itself, use "
-            "dbim or ecsi"
-        )
+    require_plain_source(schedule)
     (a, b, c), g2 = schedule.coefficients(t), schedule.g2(t)
     q = k * g2 / c**2
     p = g2 / (schedule.alpha(t) * schedule.rho_bar(t)) ** 2

@@ -6,9 +6,14 @@ from itertools import chain
 
 from torch import Tensor
 
-from dbim_lightning.bridge import Schedule, Transition, dbim_transition, require_eta
+from dbim_lightning.bridge import (
+    Schedule,
+    Transition,
+    dbim_transition,
+    require_eta,
+    require_plain_source,
+)
 from dbim_lightning.errors import UserError
-from dbim_lightning.samplers.dbim import noised_source
 from dbim_lightning.samplers.grids import Grid, Karras, times_from_x_T
 from dbim_lightning.samplers.sampler import Denoise, Noise, Sampler, State, unheld
 
@@ -40,11 +45,11 @@ class ECSI(Sampler):
         self, denoise: Denoise, schedule: Schedule, x_T: Tensor, noise: Noise
     ) -> Iterator[State]:
         """The state after each step; the last is at t_min."""
+        require_plain_source(schedule)
         times = times_from_x_T(self.grid, schedule, self.nfe)
         noisy = euler_transition(schedule, times[:-3], times[1:-2], self.eta)
         exact = dbim_transition(schedule, times[-3:-1], times[-2:])
-        x = noised_source(schedule, x_T, noise(x_T)) if schedule.source_noise else x_T.clone()
-        x_0_hat = None
+        x, x_0_hat = x_T.clone(), None
         steps = chain(noisy.each(), exact.each())
         for s, t, step in zip(times, times[1:], steps, strict=False):
             x_0_hat = denoise(x, s, x_0_hat)

@@ -17,7 +17,12 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
 from dbim_lightning.evaluation import evaluator as evaluating
 from dbim_lightning.evaluation.features import FeatureNetwork
-from dbim_lightning.evaluation.metrics import Diversity, FeatureDistance, PairedMetrics
+from dbim_lightning.evaluation.metrics import (
+    Diversity,
+    FeatureDistance,
+    NearestTraining,
+    PairedMetrics,
+)
 from dbim_lightning.evaluation.processes import start_processes
 from dbim_lightning.evaluation.samples.generate import Generation
 from dbim_lightning.evaluation.samples.shards import SampleShards
@@ -193,6 +198,17 @@ def test_published_images_are_cut_off_and_ours_rounded(tmp_path):
     assert (rounded - cut).unique().tolist() == [0, 1]
 
 
+def test_how_near_training_targets_samples_and_targets_are(tmp_path):
+    measured = {"nearest": NearestTraining(Averages())}
+    judge = evaluator(tmp_path, measured=measured, nearest=True)
+    outcome = judge.sampled(judge.generation(DENOISER, DBIM(2), 0))
+    # the training targets of this test are the targets themselves
+    assert outcome.row["baselines"]["targets"] == {"nearest_lite0": 0}
+    assert outcome.row["metrics"]["nearest_lite0"] > 0.01
+    assert len(dict(outcome.pictures["nearest_lite0"])["sample"]) == 9
+    assert "nearest_lite0" not in run(evaluator(tmp_path, measured=measured), DBIM(2))["metrics"]
+
+
 def test_diversity_compares_several_noises_of_each_source(tmp_path, monkeypatch):
     measured = {"diversity": Diversity(Averages(), noises=3)}
     judge = evaluator(tmp_path, measured=measured, baselines=False, rounding="down")
@@ -203,7 +219,7 @@ def test_diversity_compares_several_noises_of_each_source(tmp_path, monkeypatch)
     seeds = [next(iter(stream)).samples for stream in streams]
     expected = torch.stack([x.double() / 127.5 for x in seeds]).std(dim=0).mean().item()
     assert metrics["diversity_pixel_std"] == pytest.approx(expected, rel=1e-9)
-    assert metrics["diversity_lite0"] > 0.01
+    assert metrics["afd_lite0"] > 0.01
 
 
 class Numbers(PairedMetrics):

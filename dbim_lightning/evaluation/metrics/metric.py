@@ -1,11 +1,12 @@
 """What every metric is: sums over images, which add up over blocks and over processes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features.network import FeatureNetwork
@@ -13,6 +14,7 @@ from dbim_lightning.evaluation.images import Images
 from dbim_lightning.evaluation.references.statistics import Reference
 
 Sums = dict[str, Tensor]
+Rows = Sequence[tuple[str, Tensor]]
 ReferenceOf = Callable[[FeatureNetwork], Reference]
 
 
@@ -62,9 +64,14 @@ class Metric(ABC):
     columns: Mapping[str, Column]
     noises = 1
     judges_sets = False
+    rows: Rows = ()
+    compares_with_training = False
 
     def compare_with(self, reference_of: ReferenceOf) -> None:
         """Takes the statistics that it compares with, before the first image; most need none."""
+
+    def compare_with_training(self, data: Dataset, reference_of: ReferenceOf) -> None:
+        """Takes the training pairs, and the features of all of their targets, in this order."""
 
     @abstractmethod
     def reset(self, num_images: int) -> None:

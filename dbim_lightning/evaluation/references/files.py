@@ -22,7 +22,7 @@ from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.features.moments import KeptFeatures
+from dbim_lightning.evaluation.features.moments import KEPT_IMAGES, KeptFeatures
 from dbim_lightning.evaluation.features.network import FeatureNetwork
 from dbim_lightning.evaluation.references.statistics import (
     Reference,
@@ -74,13 +74,17 @@ def write_reference(path: str | Path, reference: Reference, origin: dict[str, An
 
 
 def cached_reference(
-    folder: str | Path, key: dict[str, Any], make: Callable[[], Reference]
+    folder: str | Path,
+    key: dict[str, Any],
+    make: Callable[[], Reference],
+    at_most: int = KEPT_IMAGES,
 ) -> Reference:
     """What `make` returns, kept in a file of the folder whose name is a hash of the key.
 
     Args:
         key: all that the statistics depend on, texts and numbers: a fingerprint of the
             `images`, their `origin`, `size`, `network`, `num_images`.
+        at_most: images whose features are read.
 
     Raises:
         UserError: if the file of this key is broken.
@@ -90,7 +94,7 @@ def cached_reference(
     if not path.exists():
         write_reference(path, make(), key)
     with _open(path) as file:
-        return _stored(file)
+        return _stored(file, at_most)
 
 
 @contextmanager
@@ -140,7 +144,7 @@ def _checked_shapes(file: NpzFile, d: int, size: int) -> dict[str, tuple[int, ..
     return {name: shape for name, (shape, *_) in found.items()}
 
 
-def _stored(file: NpzFile) -> Reference:
+def _stored(file: NpzFile, at_most: int = KEPT_IMAGES) -> Reference:
     """From mu and sigma, and a bounded number of rows of act."""
     mean, cov = (torch.from_numpy(file[name]).double() for name in ("mu", "sigma"))
     if not (mean.isfinite().all() and cov.isfinite().all()):
@@ -149,7 +153,7 @@ def _stored(file: NpzFile) -> Reference:
         raise UserError("sigma is no covariance, it has a negative variance: choose another file")
     if "act" not in file:
         return Reference(mean, cov, None)
-    kept = KeptFeatures(_header(file, "act")[0][0], len(mean))
+    kept = KeptFeatures(_header(file, "act")[0][0], len(mean), at_most)
     for position, rows in numbered(_rows(file, "act")):
         kept.update(position, rows)
     return Reference(mean, cov, kept.rows)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dbim_lightning.data.fingerprint import fingerprint
+from dbim_lightning.evaluation.features.moments import KEPT_IMAGES
 from dbim_lightning.evaluation.features.network import FeatureNetwork
 from dbim_lightning.evaluation.references.files import cached_reference, read_reference
 from dbim_lightning.evaluation.references.statistics import Reference, make_reference
@@ -29,6 +30,7 @@ class References:
         folder: of computed statistics, which later evaluations find again.
         origin: what tells the data apart beside their images, in JSON's types.
         device: where networks run.
+        at_most: images whose features are kept.
     """
 
     data: Dataset
@@ -36,6 +38,7 @@ class References:
     folder: Path
     origin: dict[str, Any]
     device: torch.device
+    at_most: int = KEPT_IMAGES
     _known: dict[str, Reference] = field(default_factory=dict, init=False)
 
     @property
@@ -66,11 +69,13 @@ class References:
             "network": network.name,
             "weights": network.fingerprint(),
         }
-        return cached_reference(self.folder, key, lambda: self._made(network))
+        if self.at_most != KEPT_IMAGES:
+            key["at_most"] = self.at_most
+        return cached_reference(self.folder, key, lambda: self._made(network), self.at_most)
 
     def _made(self, network: FeatureNetwork) -> Reference:
         targets = self._targets(f"Reference: {network.name}")
-        return make_reference(targets, len(self.data), network, self.device)
+        return make_reference(targets, len(self.data), network, self.device, self.at_most)
 
     def _targets(self, title: str) -> Iterator[Tensor]:
         for batch in track(DataLoader(self.data, 64), title):

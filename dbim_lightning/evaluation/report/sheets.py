@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from dbim_lightning.evaluation.images import Images
+from dbim_lightning.evaluation.metrics.metric import Rows
 from dbim_lightning.evaluation.report.rows import find_jobs, labels
 from dbim_lightning.files import whole
 from dbim_lightning.pictures import save_sheet
@@ -14,10 +15,18 @@ from dbim_lightning.pictures import save_sheet
 SHEET, _ARRAYS = "images.png", "images.npz"
 
 
-def save_job_sheet(folder: Path, previews: Mapping[str, Images]) -> None:
-    """Writes images.png (source, one row per noise, target) and its arrays, uint8, beside it."""
+def save_job_sheets(
+    folder: Path, previews: Mapping[str, Images], pictures: Mapping[str, Rows]
+) -> None:
+    """Writes images.png (source, one row per noise, target) and its arrays, uint8, beside it.
+
+    Args:
+        pictures: further ones, by their file's stem.
+    """
     first = next(iter(previews.values()))
     samples = [(name, images.samples) for name, images in previews.items()]
+    for name, rows in pictures.items():
+        save_sheet(folder / f"{name}.png", rows)
     save_sheet(folder / SHEET, [("source", first.sources), *samples, ("target", first.targets)])
     arrays = {"source": first.sources, "sample": first.samples, "target": first.targets}
     with whole(folder / _ARRAYS) as beside, beside.open("wb") as file:

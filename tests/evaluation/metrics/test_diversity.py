@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from published_files import assert_splits_agree, in_batches, random_images
@@ -8,6 +9,7 @@ from small_features import ChannelMeans
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.metrics import Diversity
+from dbim_lightning.evaluation.metrics.diversity import vendi_score
 
 
 def with_noises(noises):
@@ -17,12 +19,17 @@ def with_noises(noises):
 
 def test_diversity_is_the_mean_over_pairs_and_pixels():
     noises = [random_images(10, 8, seed).samples for seed in range(3)]
-    expected = {"diversity_means": 0.0, "diversity_pixel_std": 0.0}
+    expected = {"afd_means": 0.0, "vendi_means": 0.0, "diversity_pixel_std": 0.0}
     for source in range(10):
         means = [noise[source].double().mean(dim=(1, 2)) for noise in noises]
         pairs = [math.dist(means[i], means[j]) for i, j in [(0, 1), (0, 2), (1, 2)]]
         pixels = torch.stack([noise[source] / 127.5 - 1 for noise in noises])
-        expected["diversity_means"] += sum(pairs) / 3 / 10
+        expected["afd_means"] += sum(pairs) / 3 / 10
+        features = np.stack(means)
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        eigenvalues = np.linalg.eigvals(features @ features.T / 3).real
+        entropy = -sum(x * math.log(x) for x in eigenvalues if x > 1e-12)
+        expected["vendi_means"] += math.exp(entropy) / 10
         variance = (pixels - pixels.mean(dim=0)).square().sum(dim=0) / 2
         expected["diversity_pixel_std"] += float(variance.sqrt().mean()) / 10
     metric = Diversity(ChannelMeans(), noises=3)
@@ -31,11 +38,18 @@ def test_diversity_is_the_mean_over_pairs_and_pixels():
     assert values == pytest.approx(expected, rel=1e-6)
 
 
-def test_diversity_of_one_picture_is_zero():
+def test_one_picture_has_no_diversity():
     samples = random_images(10, 8).samples
     metric = Diversity(ChannelMeans(), noises=2)
     values = metric.compute(in_batches(metric, with_noises([samples, samples]), 10))
-    assert set(values.values()) == {0.0}
+    assert values["afd_means"] == values["diversity_pixel_std"] == 0
+    assert values["vendi_means"] == pytest.approx(1)
+
+
+def test_the_vendi_score_counts_how_many_are_different():
+    features = torch.eye(4)[torch.tensor([[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 2, 3]])] * 7
+    expected = torch.tensor([1.0, 2.0, 4.0])
+    torch.testing.assert_close(vendi_score(features), expected)
 
 
 @pytest.mark.parametrize("noises", [1, -2, 2.5])

@@ -1,7 +1,5 @@
 """Reference files: round trips, what published files hold, the cache, files that do not fit."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -9,8 +7,6 @@ from small_features import ChannelMeans, pictures
 from torch import Tensor
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.features.moments import KeptFeatures
-from dbim_lightning.evaluation.references import files
 from dbim_lightning.evaluation.references.files import (
     cached_reference,
     read_reference,
@@ -66,10 +62,10 @@ def test_without_features_there_is_no_act(tmp_path):
     assert_close(read(tmp_path / "a.npz"), features=None)
 
 
-def test_features_are_kept_of_images_spread_over_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "KeptFeatures", partial(KeptFeatures, at_most=10))
-    np.savez(tmp_path / "a.npz", act=FEATURES.numpy(), mu=MU.numpy(), sigma=SIGMA.numpy())
-    assert torch.equal(read(tmp_path / "a.npz").features, FEATURES[::15])
+def test_features_are_kept_of_images_spread_over_all(tmp_path):
+    for at_most in (10, 150):
+        kept = cached_reference(tmp_path, KEY, made, at_most).features
+        torch.testing.assert_close(kept, FEATURES[:: 150 // at_most])
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

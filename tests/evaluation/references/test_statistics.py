@@ -1,14 +1,10 @@
 """Statistics of a stream of images: the textbook's, whatever the batches; a few features."""
 
-from functools import partial
-
 import pytest
 import torch
 from small_features import ChannelMeans, pictures
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.features.moments import KeptFeatures
-from dbim_lightning.evaluation.references import statistics
 from dbim_lightning.evaluation.references.statistics import make_reference, numbered, statistics_of
 
 IMAGES = pictures(150, 0)
@@ -30,9 +26,8 @@ def test_another_number_of_images_than_announced_is_refused(announced):
         make_reference(IMAGES.split(16), announced, ChannelMeans(), "cpu")
 
 
-def test_features_are_kept_of_images_spread_over_all(monkeypatch):
-    monkeypatch.setattr(statistics, "KeptFeatures", partial(KeptFeatures, at_most=10))
-    kept = make_reference(IMAGES.split(16), 150, ChannelMeans(), "cpu").features
+def test_features_are_kept_of_images_spread_over_all():
+    kept = make_reference(IMAGES.split(16), 150, ChannelMeans(), "cpu", at_most=10).features
     assert torch.equal(kept, FEATURES[::15])
 
 

@@ -22,7 +22,9 @@ def shown(path):
 
 
 def test_a_job_has_source_noises_and_target(tmp_path):
-    sheets.save_job_sheet(tmp_path, {"seed 0": images(10, 20, 30), "seed 1": images(10, 21, 30)})
+    sheets.save_job_sheets(
+        tmp_path, {"seed 0": images(10, 20, 30), "seed 1": images(10, 21, 30)}, {}
+    )
     assert shown(tmp_path / "images.png") == [10, 20, 21, 30]
 
 
@@ -30,7 +32,7 @@ def test_jobs_of_other_images_have_sources_and_targets_of_their_own(tmp_path):
     write(tmp_path, [result(nfe, 0.0) for nfe in (2, 5, 10)])
     previews = [images(10, 20, 30), images(11, 21, 31, count=5), images(10, 22, 30)]
     for i, preview in enumerate(previews):
-        sheets.save_job_sheet(tmp_path / "sweep" / str(i), {"seed 0": preview})
+        sheets.save_job_sheets(tmp_path / "sweep" / str(i), {"seed 0": preview}, {})
     sheets.save_sweep_sheet(tmp_path)
     levels = shown(tmp_path / "images.png")
     assert levels[4:] == [11, 21, 31]
