@@ -1,8 +1,26 @@
-"""Words of shell commands that can be pasted as they are, whatever path is in them."""
+"""Words of shell commands: read, and written so that they can be pasted whatever is in them."""
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+
+from dbim_lightning.errors import UserError
+
+
+def calls(words: Sequence[str], default: list[int]) -> list[int]:
+    """The numbers of nfe=5,10 among the words of a command.
+
+    Raises:
+        UserError: one that is no whole number from 2.
+    """
+    values = [word.partition("=")[2] for word in words if word.startswith("nfe=")]
+    if not values:
+        return default
+    parts = values[-1].split(",")
+    if not all(part.isdecimal() and int(part) >= 2 for part in parts):
+        raise UserError(f"nfe={values[-1]}: give whole numbers from 2, such as nfe=5,10,20")
+    return [int(part) for part in parts]
 
 
 def path(value: str | Path) -> str:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from dbim_lightning import config
 from dbim_lightning.bridge import BridgeDenoiser
-from dbim_lightning.commands import word
+from dbim_lightning.commands import calls, word
 from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation.evaluator import Evaluator
@@ -134,16 +134,6 @@ def write_sampler(path: Path, sampler: DBIM, tuning: Tuning, scores: list[float]
         )
 
 
-def calls(words: list[str]) -> list[int]:
-    """The numbers of nfe=5,10; 5, 10 and 20 unless given."""
-    values = [entry.partition("=")[2] for entry in words if entry.startswith("nfe=")]
-    given = (values or ["5,10,20"])[-1]
-    parts = given.split(",")
-    if not all(part.isdecimal() and int(part) >= 2 for part in parts):
-        raise UserError(f"nfe={given}: give whole numbers from 2, such as nfe=5,10,20")
-    return [int(part) for part in parts]
-
-
 def make_tuning(words: list[str], metric: str | None) -> Tuning:
     """Reads the bridge and makes its judge.
 
@@ -200,7 +190,7 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     if options.trials < 1:
         raise UserError(f"--trials {options.trials}: use 1 or more")
-    nfes = calls(options.words)
+    nfes = calls(options.words, [5, 10, 20])
     others = [entry for entry in options.words if not entry.startswith("nfe=")]
     tuning = make_tuning(others, options.metric)
     options.o.mkdir(parents=True, exist_ok=True)

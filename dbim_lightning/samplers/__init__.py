@@ -26,4 +26,5 @@ from dbim_lightning.samplers.sampler import (
     State,
     draw,
     identity,
+    inputs,
 )

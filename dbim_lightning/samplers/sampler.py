@@ -158,13 +158,20 @@ def draw(denoiser: BridgeDenoiser, sampler: Sampler, batch: Mapping[str, Any], s
         batch: x_T and index, and label and mask where there are any; on any device.
         seed: of the noise, together with each image's index.
     """
-    x_T = batch["x_T"].to(denoiser.device)
-    mask = batch["mask"].to(denoiser.device) if "mask" in batch else None
-    cond = {name: value.to(denoiser.device) for name, value in conditions(batch).items()}
+    x_T, options = inputs(denoiser, batch)
     noise = ImageNoise(seed, batch["index"].tolist())
     # Autocast forgets the weights that it has cast where the outermost of its contexts ends.
     with torch.autocast(denoiser.device.type, enabled=False):
-        return sampler.sample(denoiser, denoiser.schedule, x_T, noise, mask=mask, **cond)
+        return sampler.sample(denoiser, denoiser.schedule, x_T, noise, **options)
+
+
+def inputs(denoiser: BridgeDenoiser, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    """x_T of a batch of pairs and its options of `Sampler.sample`, on the denoiser's device."""
+    device = denoiser.device
+    options = {name: value.to(device) for name, value in conditions(batch).items()}
+    if "mask" in batch:
+        options["mask"] = batch["mask"].to(device)
+    return batch["x_T"].to(device), options
 
 
 def unheld(x: Tensor | None) -> Tensor | None:

@@ -1,0 +1,235 @@
+"""Booting noises as codes: python -m dbim_lightning.evaluation.latents checkpoint=PATH -o DIR
+
+Test images and samples of a bridge are encoded at each NFE, by explicit and by exact steps, with
+estimates clipped and not, and decoded again. DIR gets latents.md and latents.json, which say how
+near the images come back and whether their codes are standard normal, and four pictures:
+reconstructions, ways between two codes, codes on other sources, and sources that were changed.
+"""
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import OmegaConf
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from dbim_lightning import config
+from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.commands import calls
+from dbim_lightning.data import Pair, spread
+from dbim_lightning.errors import UserError, one_line_errors
+from dbim_lightning.evaluation.features.network import FeatureNetwork
+from dbim_lightning.evaluation.latent_pictures import save_pictures, save_reconstructions
+from dbim_lightning.evaluation.metrics import FeatureDistance
+from dbim_lightning.evaluation.origin import device_name, device_named, named_bridge, named_data
+from dbim_lightning.files import finite, write_json, write_whole
+from dbim_lightning.options import EVALUATE
+from dbim_lightning.pictures import to_uint8
+from dbim_lightning.samplers import DBIM, ImageNoise, draw, inputs
+from dbim_lightning.samplers.latents import decode, encode
+
+# Words for what the command line leaves out; half precision is too coarse to be inverted.
+DEFAULTS = {"sampler": "sampler/grid=sigma", "precision": "precision=float32"}
+SHOWN, PICTURED = 12, 20  # images in pictures, and NFE of those that are not about it
+FIGURES = {  # key of a row -> title of its column, digits
+    "calls": ("calls", 0),
+    "psnr": ("PSNR, dB ↑", 1),
+    "mse": ("MSE × 10³ ↓", 3),
+    "features": ("feature distance ↓", 2),
+    "missed": ("missed by", 6),
+    "code_error": ("error of the code", 4),
+    "mean": ("mean", 3),
+    "std": ("std", 3),
+    "kurtosis": ("kurtosis", 2),
+    "neighbours": ("corr. of neighbours", 3),
+    "images": ("corr. of images", 4),
+}
+
+
+class Study(NamedTuple):
+    """What is encoded: pairs, also in batches, by a bridge, judged in the features of a network."""
+
+    denoiser: BridgeDenoiser
+    sampler: DBIM
+    data: Dataset
+    batches: list[Pair]
+    network: FeatureNetwork | None
+    seed: int
+
+
+class Coded(NamedTuple):
+    """Images, the codes that were found for them, and what these are decoded to; all (N, C, H, W).
+
+    calls: of the network, for a batch. missed: what a step missed an image by, at most.
+    """
+
+    images: Tensor
+    eps: Tensor
+    again: Tensor
+    calls: float
+    missed: float
+
+
+def coded(study: Study, sampler: DBIM, images: Sequence[Tensor], exact: bool) -> Coded:
+    """Encodes batches of images, and decodes them."""
+    denoiser, schedule, found = study.denoiser, study.denoiser.schedule, []
+    for batch, x_0 in zip(study.batches, images, strict=True):
+        x_T, options = inputs(denoiser, batch)
+        code = encode(denoiser, schedule, x_0.to(x_T), x_T, sampler, exact=exact, **options)
+        again = decode(denoiser, schedule, code, x_T, sampler, **options)
+        found.append((code.eps.cpu(), again.cpu(), code.calls, code.residual.max().item()))
+    eps, again, counts, missed = zip(*found, strict=True)
+    mean_calls = sum(counts) / len(counts)
+    return Coded(torch.cat(list(images)), torch.cat(eps), torch.cat(again), mean_calls, max(missed))
+
+
+def figures(study: Study, of: Coded, eps: Tensor | None) -> dict[str, float]:
+    """The numbers of a row; eps are the noises that the images were made with, if they were."""
+    mse = (of.again - of.images).double().square().mean(dim=(1, 2, 3))
+    found = {
+        "calls": of.calls,
+        "psnr": (10 * (4 / mse).log10()).mean().item(),
+        "mse": 1e3 * mse.mean().item(),
+        "missed": of.missed,
+        **statistics(of.eps),
+    }
+    if study.network is not None:
+        both = [
+            study.network(to_uint8(images).to(study.denoiser.device))
+            for images in (of.images, of.again)
+        ]
+        found["features"] = (both[0] - both[1]).norm(dim=1).mean().item()
+    if eps is not None:
+        found["code_error"] = (of.eps - eps).square().mean().sqrt().item()
+    return found
+
+
+def statistics(eps: Tensor) -> dict[str, float]:
+    """Of codes (N, C, H, W), N >= 2; standard normal ones have 0, 1, 3, 0, 0.
+
+    Mean, deviation and kurtosis of all values; the correlations of values beside and below one
+    another, and of two images.
+    """
+    x = eps.double()
+    mean, std = x.mean(), x.std()
+    z = (x - mean) / std
+    beside, below = z[..., 1:] * z[..., :-1], z[..., 1:, :] * z[..., :-1, :]
+    directions = torch.nn.functional.normalize(x.flatten(1), dim=1)
+    n, together = len(x), directions.sum(dim=0).square().sum()
+    return {
+        "mean": mean.item(),
+        "std": std.item(),
+        "kurtosis": z.pow(4).mean().item(),
+        "neighbours": torch.cat([beside.flatten(), below.flatten()]).mean().item(),
+        "images": ((together - n) / (n * (n - 1))).item(),
+    }
+
+
+def ways(nfes: list[int]) -> Iterator[tuple[int, bool, bool]]:
+    """NFE, whether estimates are clipped, and whether steps are solved exactly."""
+    return ((nfe, clip, exact) for nfe in nfes for clip in (True, False) for exact in (True, False))
+
+
+def measured(study: Study, nfes: list[int]) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """A row for each way to encode, of test images and of samples, and test images decoded again
+    by "exact, NFE 20" and so on, with estimates as the sampler has them."""
+    rows, again = [], {}
+    targets = [batch["x_0"] for batch in study.batches]
+    noises = [ImageNoise(study.seed, b["index"].tolist())(b["x_T"]) for b in study.batches]
+    for nfe, clip, exact in track(list(ways(nfes)), "Encoding and decoding"):
+        sampler = replace(study.sampler, nfe=nfe, clip_denoised=clip)
+        samples = [draw(study.denoiser, sampler, b, study.seed).cpu() for b in study.batches]
+        for kind, images in (("test", targets), ("samples", samples)):
+            found = coded(study, sampler, images, exact)
+            eps = torch.cat(noises) if kind == "samples" else None
+            way = {"nfe": nfe, "images": kind, "steps": "exact" if exact else "explicit"}
+            rows.append({**way, "clip": clip, "figures": figures(study, found, eps)})
+            if kind == "test" and clip == study.sampler.clip_denoised:
+                again[f"{way['steps']},\nNFE {nfe}"] = found.again
+    return rows, again
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    keys = [key for key in FIGURES if any(key in row["figures"] for row in rows)]
+    titles = ["images", "clipped", "steps", "NFE", *(FIGURES[key][0] for key in keys)]
+    lines = [titles, ["---", "---", "---", *["---:"] * (len(keys) + 1)]]
+    for row in sorted(
+        rows, key=lambda row: (row["images"] != "test", not row["clip"], row["steps"])
+    ):
+        numbers = row["figures"]
+        cells = [f"{numbers[key]:.{FIGURES[key][1]}f}" if key in numbers else "–" for key in keys]
+        lines.append(
+            [row["images"], "yes" if row["clip"] else "no", row["steps"], str(row["nfe"]), *cells]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def make_study(words: list[str]) -> tuple[Study, dict[str, Any]]:
+    """Reads the bridge and its data; and what the rows depend on, as plain data.
+
+    Raises:
+        UserError: from either, or a sampler that has no code.
+    """
+    words += [word for key, word in DEFAULTS.items() if not any(w.startswith(key) for w in words)]
+    cfg = config.compose("evaluate", words)
+    config.check_overrides("evaluate", cfg, words)
+    cfg = config.checked(cfg, EVALUATE)
+    sampler = config.make_sampler(cfg.sampler, 2)
+    if not isinstance(sampler, DBIM) or sampler.eta != 0 or sampler.order != 1:
+        raise UserError(f"{sampler}: choose sampler=dbim at eta 0 and order 1, whose steps go back")
+    device = device_named(cfg.device)
+    bridge = named_bridge(cfg, device)
+    protocol = config.instantiate(cfg.metrics)
+    networks = [m.network for m in protocol.metrics if isinstance(m, FeatureDistance)]
+    data = config.instantiate(OmegaConf.create(named_data(cfg, bridge)))(protocol.split)
+    data = spread(data, cfg.num_images)
+    batches = list(DataLoader(data, cfg.batch_size))
+    network = networks[0].to(device) if networks else None
+    asked = {
+        "checkpoint": str(bridge.path),
+        "checkpoint_sha256": bridge.sha256,
+        "split": protocol.split,
+        "num_images": len(data),
+        "grid": str(sampler.grid),
+        "features": network and network.name,
+        "precision": bridge.denoiser.precision,
+        "device": device_name(device),
+    }
+    return Study(bridge.denoiser, sampler, data, batches, network, cfg.seed), asked
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m dbim_lightning.evaluation.latents",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="*", metavar="key=value", help="as of evaluate.py")
+    parser.add_argument("-o", type=Path, required=True, metavar="DIR", help="numbers and pictures")
+    options = parser.parse_intermixed_args()
+    nfes = calls(options.words, [5, 10, 20, 50, 100])
+    study, asked = make_study([word for word in options.words if not word.startswith("nfe=")])
+    # What steps miss stands in the table.
+    logging.getLogger(encode.__module__).setLevel(logging.ERROR)
+    shown = torch.linspace(0, len(study.data) - 1, min(SHOWN, len(study.data))).long()
+    batch = default_collate([study.data[i] for i in shown.tolist()])
+    pictured = replace(study.sampler, nfe=PICTURED)
+    save_pictures(options.o, study.denoiser, pictured, batch, study.seed)
+    rows, again = measured(study, nfes)
+    save_reconstructions(options.o, batch, {way: images[shown] for way, images in again.items()})
+    write_json(options.o / "latents.json", finite({**asked, "rows": rows}), indent=1)
+    write_whole(options.o / "latents.md", table(rows))
+    print(table(rows))
+    print(f"Pictures and numbers: {options.o}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()
