@@ -13,7 +13,7 @@ from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import DBIM, ImageNoise, inputs
 from dbim_lightning.samplers.latents import decode, encode, interpolate
 
-FEW, WEIGHTS, LETTERS = 6, 8, 14
+FEW, WEIGHTS = 6, 8
 
 
 def save_reconstructions(folder: Path, batch: Pair, again: Mapping[str, Tensor]) -> None:
@@ -35,7 +35,6 @@ def save_pictures(
     """
     schedule, (x_T, options) = denoiser.schedule, inputs(denoiser, batch)
     sources, targets = to_uint8(x_T).cpu(), to_uint8(batch["x_0"])
-    names = [str(name)[-LETTERS:] for name in batch["name"]]
     code = encode(denoiser, schedule, batch["x_0"].to(x_T), x_T, sampler, **options)
     few = min(FEW, len(x_T))
 
@@ -46,18 +45,21 @@ def save_pictures(
     other = ImageNoise(seed, batch["index"].tolist())(x_T)
     weights = torch.linspace(0, 1, WEIGHTS).tolist()
     ways = torch.stack([decoded(eps, x_T) for eps in interpolate(code.eps, other, weights)], dim=1)
-    rows = [(names[i], torch.cat([sources[i : i + 1], ways[i]])) for i in range(few)]
+    rows = [("", torch.cat([sources[i : i + 1], ways[i]])) for i in range(few)]
     save_sheet(folder / "interpolation.png", rows)
 
     blank = torch.full_like(sources[:1], 255)
     rows = [("source", torch.cat([blank, sources]))]
     for i in range(few):
         images = decoded(code.eps[i : i + 1].expand_as(code.eps), x_T)
-        rows.append((names[i], torch.cat([targets[i : i + 1], images])))
+        rows.append((f"code {i + 1}", torch.cat([targets[i : i + 1], images])))
     save_sheet(folder / "other_sources.png", rows)
 
     half = x_T.shape[2] // 2
     changed = torch.cat([x_T[:, :, :half], x_T.roll(-1, dims=0)[:, :, half:]], dim=2)
     rows = [("source", sources), ("target", targets), ("changed", to_uint8(changed).cpu())]
-    rows += [("its code", decoded(code.eps, changed)), ("other noise", decoded(other, changed))]
+    rows += [
+        ("target's\ncode", decoded(code.eps, changed)),
+        ("another\nnoise", decoded(other, changed)),
+    ]
     save_sheet(folder / "changed_sources.png", rows)

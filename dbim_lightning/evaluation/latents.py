@@ -8,7 +8,7 @@ reconstructions, ways between two codes, codes on other sources, and sources tha
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +89,7 @@ def coded(study: Study, sampler: DBIM, images: Sequence[Tensor], exact: bool) ->
     return Coded(torch.cat(list(images)), torch.cat(eps), torch.cat(again), mean_calls, max(missed))
 
 
-def figures(study: Study, of: Coded, eps: Tensor | None) -> dict[str, float]:
+def figures(study: Study, of: Coded, eps: Tensor | None = None) -> dict[str, float]:
     """The numbers of a row; eps are the noises that the images were made with, if they were."""
     mse = (of.again - of.images).double().square().mean(dim=(1, 2, 3))
     found = {
@@ -131,27 +131,26 @@ def statistics(eps: Tensor) -> dict[str, float]:
     }
 
 
-def ways(nfes: list[int]) -> Iterator[tuple[int, bool, bool]]:
-    """NFE, whether estimates are clipped, and whether steps are solved exactly."""
-    return ((nfe, clip, exact) for nfe in nfes for clip in (True, False) for exact in (True, False))
-
-
 def measured(study: Study, nfes: list[int]) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """A row for each way to encode, of test images and of samples, and test images decoded again
     by "exact, NFE 20" and so on, with estimates as the sampler has them."""
     rows, again = [], {}
     targets = [batch["x_0"] for batch in study.batches]
     noises = [ImageNoise(study.seed, b["index"].tolist())(b["x_T"]) for b in study.batches]
-    for nfe, clip, exact in track(list(ways(nfes)), "Encoding and decoding"):
+    settings = [(nfe, clip) for nfe in nfes for clip in (True, False)]
+    for nfe, clip in track(settings, "Encoding and decoding"):
         sampler = replace(study.sampler, nfe=nfe, clip_denoised=clip)
         samples = [draw(study.denoiser, sampler, b, study.seed).cpu() for b in study.batches]
-        for kind, images in (("test", targets), ("samples", samples)):
-            found = coded(study, sampler, images, exact)
-            eps = torch.cat(noises) if kind == "samples" else None
-            way = {"nfe": nfe, "images": kind, "steps": "exact" if exact else "explicit"}
-            rows.append({**way, "clip": clip, "figures": figures(study, found, eps)})
-            if kind == "test" and clip == study.sampler.clip_denoised:
-                again[f"{way['steps']},\nNFE {nfe}"] = found.again
+        for exact in (True, False):
+            steps = "exact" if exact else "explicit"
+            of_targets = coded(study, sampler, targets, exact)
+            of_samples = coded(study, sampler, samples, exact)
+            way = {"nfe": nfe, "clip": clip, "steps": steps}
+            rows.append({**way, "images": "test", "figures": figures(study, of_targets)})
+            numbers = figures(study, of_samples, torch.cat(noises))
+            rows.append({**way, "images": "samples", "figures": numbers})
+            if clip == study.sampler.clip_denoised:
+                again[f"{steps},\nNFE {nfe}"] = of_targets.again
     return rows, again
 
 

@@ -26,7 +26,7 @@ from dbim_lightning.samplers.dbim import DBIM, noised_source
 from dbim_lightning.samplers.sampler import Estimates
 
 log = logging.getLogger(__name__)
-MEMORY = 5  # iterates that Anderson's method combines
+MEMORY = 20  # iterates that Anderson's method combines
 
 
 @dataclass(frozen=True)
