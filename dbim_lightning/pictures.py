@@ -23,10 +23,14 @@ def to_uint8(images: Tensor, rounding: str = "nearest") -> Tensor:
 
 
 def save_sheet(path: Path, rows: Sequence[tuple[str, Tensor]]) -> None:
-    """Writes a PNG with labelled rows of images.
+    """Writes a `sheet` as a PNG; the folder of the file is made."""
+    _save(path, sheet(rows))
+
+
+def sheet(rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
+    """Labelled rows of images.
 
     Args:
-        path: of the file; its folder is made.
         rows: label, of one line or more, and images (N, 3, H, W) uint8; the first sets their size.
     """
     n, height, width = max(len(images) for _, images in rows), *rows[0][1].shape[2:]
@@ -34,15 +38,15 @@ def save_sheet(path: Path, rows: Sequence[tuple[str, Tensor]]) -> None:
     height, width = height * scale + GAP, width * scale + GAP
     font = ImageFont.load_default(max(14, height // 10))
     left = max(int(_size(label, font)[0]) for label, _ in rows) + 16
-    sheet = Image.new("RGB", (left + n * width, len(rows) * height), "white")
-    draw = ImageDraw.Draw(sheet)
+    picture = Image.new("RGB", (left + n * width, len(rows) * height), "white")
+    draw = ImageDraw.Draw(picture)
     for i, (label, images) in enumerate(rows):
         middle = (left - 8, i * height + height // 2)
         draw.multiline_text(middle, label, "black", font, anchor="rm", align="right")
         for j, image in enumerate(images):
             pixels = _enlarged(image, width - GAP, height - GAP)
-            sheet.paste(pixels, (left + j * width, i * height))
-    _save(path, sheet)
+            picture.paste(pixels, (left + j * width, i * height))
+    return picture
 
 
 def save_contact_sheet(path: Path, images: Mapping[str, Tensor]) -> None:

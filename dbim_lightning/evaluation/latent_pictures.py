@@ -1,7 +1,6 @@
 """Pictures of codes: images that come back, ways between two, other sources, changed sources."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -39,7 +38,7 @@ def save_pictures(
     few = min(FEW, len(x_T))
 
     def decoded(eps: Tensor, x_T: Tensor) -> Tensor:
-        images = decode(denoiser, schedule, replace(code, eps=eps), x_T, sampler, **options)
+        images = decode(denoiser, schedule, code.of(eps), x_T, sampler, **options)
         return to_uint8(images).cpu()
 
     other = ImageNoise(seed, batch["index"].tolist())(x_T)

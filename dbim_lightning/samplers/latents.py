@@ -15,7 +15,7 @@ which with a noised source, where x_0_hat is of x_T + beta eps, is solved for ep
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,10 @@ class Code:
     start: float
     residual: Tensor
     calls: int
+
+    def of(self, eps: Tensor) -> "Code":
+        """Another code that boots the same state, such as one between two."""
+        return replace(self, eps=eps)
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.shape != self.eps.shape:
@@ -88,17 +92,10 @@ def encode(
         raise UserError(f"eta={sampler.eta}: a sample has a code at eta=0 alone")
     estimate = Estimates(denoise, x_T, sampler.clip_denoised, mask, cond)
     times = sampler.times(schedule)
-    x, residual = x_0.to(x_T), torch.zeros(len(x_T))
+    x, missed = x_0.to(x_T), {"": torch.zeros(len(x_T))}
 
     def solved(g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, step: str) -> Tensor:
-        nonlocal residual
-        y, missed = _fixed_point(g, y, k, tolerance, max_calls)
-        residual = residual.maximum(missed)
-        if (count := int((missed > tolerance).sum())) > 0:
-            log.warning(
-                f"the step from {step} misses {count} of {len(y)} images, by up to "
-                f"{missed.max():.2g}: use more NFE, or a finer grid at its end"
-            )
+        y, missed[step] = _fixed_point(g, y, k, tolerance, max_calls)
         return y
 
     for s, t in zip(times[:-1].flip(0), times[1:].flip(0), strict=True):
@@ -119,11 +116,26 @@ def encode(
 
     eps = booting(torch.zeros_like(x_T))
     if schedule.source_noise:
-        eps = (
-            solved(booting, eps, c, f"t={schedule.t_max:.4g} to {s:.4g}") if exact else booting(eps)
-        )
+        step = f"t={schedule.t_max:.4g} to {times[0]:.4g}"
+        eps = solved(booting, eps, c, step) if exact else booting(eps)
     estimate.require_finite()
+    _tell(missed, tolerance)
+    residual = torch.stack(list(missed.values())).amax(dim=0)
     return Code(eps, times[0].item(), residual, estimate.calls)
+
+
+def _tell(missed: dict[str, Tensor], tolerance: float) -> None:
+    """Warns of the steps that are not solved, and names the worst."""
+    unsolved = {step: by for step, by in missed.items() if (by > tolerance).any()}
+    if not unsolved:
+        return
+    worst, by = max(unsolved.items(), key=lambda item: item[1].max())
+    count = int((by > tolerance).sum())
+    log.warning(
+        f"{len(unsolved)} steps miss images; the worst, from {worst}, {count} of {len(by)} by up "
+        f"to {by.max():.2g}: use more NFE, a finer grid there, or float32 where the network runs "
+        "in half precision"
+    )
 
 
 def decode(

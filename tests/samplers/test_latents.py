@@ -1,6 +1,7 @@
 """Encoding: images to booting noises and back, on bridges that are known exactly."""
 
 import logging
+import re
 
 import pytest
 import torch
@@ -89,7 +90,13 @@ def test_steps_that_are_not_solved_are_said(caplog):
     with caplog.at_level(logging.WARNING):
         code = encode(TOY, SCHEDULE, images, SOURCES, SAMPLER, tolerance=1e-9, max_calls=2)
     assert code.residual.max() > 1e-9
-    assert "misses" in caplog.messages[0] and "use more NFE" in caplog.messages[0]
+    assert len(caplog.messages) == 1
+    pattern = r"(\d+) steps miss images; .* from t=(.*) to (.*), (\d) of 4 by up to (.*): use more"
+    steps, s, t, count, by = map(float, re.match(pattern, caplog.messages[0]).groups())
+    times = SAMPLER.times(SCHEDULE).tolist()
+    assert 1 <= steps <= len(times) - 1 and 1 <= count <= 4
+    assert any(s == pytest.approx(u, rel=1e-3) for u in times) and s > t
+    assert by == pytest.approx(code.residual.max().item(), rel=0.1)
 
 
 def test_between_two_codes_all_are_standard_normal():
