@@ -1,7 +1,7 @@
 """How diverse samples are beside the data: python -m benchmarks.diversity checkpoint=PATH
 
-Takes the test drawings of OpenMoji that exist in six or more colours (of skin, mostly), and sets six
-samples of each, with six noises, beside six of the artist's own. Words are those of evaluate.py.
+Takes the test drawings of OpenMoji that exist in six or more colours (of skin, mostly): six samples
+of each, with six noises, beside six of the artist's own. Words are those of evaluate.py.
 """
 
 import sys

@@ -35,7 +35,11 @@ from dbim_lightning.samplers import DBIM, ImageNoise, draw, inputs
 from dbim_lightning.samplers.latents import decode, encode
 
 # Words for what the command line leaves out; half precision is too coarse to be inverted.
-DEFAULTS = {"sampler": "sampler/grid=sigma", "precision": "precision=float32"}
+DEFAULTS = {
+    "sampler": "sampler/grid=sigma",
+    "precision": "precision=float32",
+    "num_images": "num_images=64",
+}
 SHOWN, PICTURED = 12, 20  # images in pictures, and NFE of those that are not about it
 FIGURES = {  # key of a row -> title of its column, digits
     "calls": ("calls", 0),
