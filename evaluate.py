@@ -98,6 +98,7 @@ def make_job(cfg: DictConfig) -> Job:
         sampler = config.make_sampler(cfg.sampler, cfg.nfe)
         bridge = named_bridge(cfg, device)
         require_tuned_for(OmegaConf.to_container(cfg.sampler), bridge.schedule)
+        sampler.require(bridge.denoiser.schedule)
     dataset = named_data(cfg, bridge)
     plain = OmegaConf.to_container(cfg)
     data = {"dataset": dataset, "versions": versions()}

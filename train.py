@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
@@ -23,13 +23,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dbim_lightning import config, earlier, wandb_runs
-from dbim_lightning.bridge import precision_on
+from dbim_lightning.bridge import Schedule, precision_on
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import printable, write_json, write_whole
 from dbim_lightning.networks import require_image_size
 from dbim_lightning.options import TRAIN
 from dbim_lightning.sampler_files import require_tuned_for, take_sampler_files
+from dbim_lightning.samplers import Sampler
 from dbim_lightning.training import (
     BridgeModule,
     Evaluations,
@@ -76,7 +77,15 @@ def make_module(cfg: DictConfig) -> BridgeModule:
     )
 
 
-def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
+def make_samplers(cfg: DictConfig, nfes: Sequence[int], schedule: Schedule) -> list[Sampler]:
+    """One for each NFE, which takes the schedule."""
+    samplers = [config.make_sampler(cfg.sampler, nfe) for nfe in nfes]
+    for sampler in samplers:
+        sampler.require(schedule)
+    return samplers
+
+
+def make_evaluations(cfg: DictConfig, folder: Path, schedule: Schedule) -> list[Evaluations]:
     """The callback that the configuration describes under `evaluation`, or none where it is off."""
     options = cfg.evaluation
     if not options.every_n_steps:
@@ -89,7 +98,7 @@ def make_evaluations(cfg: DictConfig, folder: Path) -> list[Evaluations]:
         folder,
         config.instantiate(cfg.dataset),
         partial(config.instantiate, options.metrics),
-        [config.make_sampler(cfg.sampler, nfe) for nfe in options.nfe],
+        make_samplers(cfg, options.nfe, schedule),
         options.every_n_steps,
         options.num_images,
         options.best,
@@ -112,10 +121,12 @@ def time_limit(max_time: Any) -> timedelta | None:
     return limit
 
 
-def make_trainer(cfg: DictConfig, folder: Path, step: int | None) -> lightning.Trainer:
+def make_trainer(
+    cfg: DictConfig, folder: Path, step: int | None, schedule: Schedule
+) -> lightning.Trainer:
     """A Trainer that writes everything into `folder`, after this step of a run that is there."""
     options = dict(cfg.trainer)
-    samplers = [config.make_sampler(cfg.sampler, nfe) for nfe in cfg.preview.nfe]
+    samplers = make_samplers(cfg, cfg.preview.nfe, schedule)
     if options["precision"] == "auto":
         options["precision"] = trainer_precision(device_of(options["accelerator"]))
     options["val_check_interval"] *= options["accumulate_grad_batches"]  # which counts batches
@@ -129,7 +140,7 @@ def make_trainer(cfg: DictConfig, folder: Path, step: int | None) -> lightning.T
             *([Progress(refresh_rate=10)] if shows_progress else []),
             ImagesPerSecond(),
             Previews(folder / "previews", samplers, cfg.preview.num_images, cfg.precision),
-            *make_evaluations(cfg, folder),
+            *make_evaluations(cfg, folder, schedule),
             config.instantiate(cfg.training.ema),
             Checkpoints(folder / CHECKPOINTS, cfg.checkpoint_every_n_steps, max_time),
         ],
@@ -186,7 +197,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     if cfg.weights and not cfg.resume:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
         load_initial(module.denoiser, Path(cfg.weights), schedule)
-    trainer = make_trainer(cfg, folder, step)
+    trainer = make_trainer(cfg, folder, step, module.denoiser.schedule)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.strategy.launcher is not None:
         raise UserError(
             "a sweep cannot start several processes for each run: torchrun --nproc-per-node=N "

@@ -34,11 +34,12 @@ from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import DBIM, ImageNoise, draw, inputs
 from dbim_lightning.samplers.latents import decode, encode
 
-# Words for what the command line leaves out; half precision is too coarse to be inverted.
+# Words for what the command line leaves out, by what it has in their place. Half precision is too
+# coarse to be inverted.
 DEFAULTS = {
-    "sampler": "sampler/grid=sigma",
-    "precision": "precision=float32",
-    "num_images": "num_images=64",
+    ("sampler=", "sampler/grid="): "sampler/grid=sigma",
+    ("precision=",): "precision=float32",
+    ("num_images=",): "num_images=64",
 }
 SHOWN, PICTURED = 12, 20  # images in pictures, and NFE of those that are not about it
 FIGURES = {  # key of a row -> title of its column, digits
@@ -174,13 +175,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def make_study(words: list[str]) -> tuple[Study, dict[str, Any]]:
+def make_study(words: list[str], nfes: list[int]) -> tuple[Study, dict[str, Any]]:
     """Reads the bridge and its data; and what the rows depend on, as plain data.
 
     Raises:
-        UserError: from either, or a sampler that has no code.
+        UserError: from either, or a sampler that has no code or does not take the schedule.
     """
-    words += [word for key, word in DEFAULTS.items() if not any(w.startswith(key) for w in words)]
+    own = [word for keys, word in DEFAULTS.items() if not any(w.startswith(keys) for w in words)]
+    words = [*own, *words]
     cfg = config.compose("evaluate", words)
     config.check_overrides("evaluate", cfg, words)
     cfg = config.checked(cfg, EVALUATE)
@@ -189,6 +191,8 @@ def make_study(words: list[str]) -> tuple[Study, dict[str, Any]]:
         raise UserError(f"{sampler}: choose sampler=dbim at eta 0 and order 1, whose steps go back")
     device = device_named(cfg.device)
     bridge = named_bridge(cfg, device)
+    for nfe in nfes:
+        replace(sampler, nfe=nfe).require(bridge.denoiser.schedule)
     protocol = config.instantiate(cfg.metrics)
     networks = [m.network for m in protocol.metrics if isinstance(m, FeatureDistance)]
     data = config.instantiate(OmegaConf.create(named_data(cfg, bridge)))(protocol.split)
@@ -218,7 +222,8 @@ def main() -> None:
     parser.add_argument("-o", type=Path, required=True, metavar="DIR", help="numbers and pictures")
     options = parser.parse_intermixed_args()
     nfes = calls(options.words, [5, 10, 20, 50, 100])
-    study, asked = make_study([word for word in options.words if not word.startswith("nfe=")])
+    words = [word for word in options.words if not word.startswith("nfe=")]
+    study, asked = make_study(words, nfes)
     # What steps miss stands in the table.
     logging.getLogger(encode.__module__).setLevel(logging.ERROR)
     shown = torch.linspace(0, len(study.data) - 1, min(SHOWN, len(study.data))).long()

@@ -110,6 +110,15 @@ class Sampler(ABC):
     ) -> Iterator[State]:
         """All states that the sampler goes through; the last is the sample."""
 
+    def require(self, schedule: Schedule) -> None:
+        """Refuses a schedule on which it has no times or steps, without the network.
+
+        Raises:
+            UserError: as sampling would.
+        """
+        x_T = torch.zeros(1, 3, 32, 32)
+        next(self.states(lambda x, *_: x, schedule, x_T, torch.randn_like))
+
     @torch.no_grad()
     def sample(
         self,

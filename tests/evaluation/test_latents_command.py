@@ -78,6 +78,7 @@ def test_statistics_of_codes():
         ("sampler.eta=1", "choose sampler=dbim at eta 0 and order 1"),
         ("sampler=dbim_high_order", "choose sampler=dbim at eta 0 and order 1"),
         ("sampler=ddbm", "choose sampler=dbim at eta 0"),
+        ("sampler.grid.sigma_max=1e-6", "sigma_max=1e-06 of the sigma grid: use more than"),
         ("nfe=1", "nfe=1: give whole numbers from 2"),
         ("num_images=1", "num_images=1: give a whole number, 2 or more"),
         ("checkpoint=nowhere.ckpt", "nowhere.ckpt"),
@@ -91,11 +92,10 @@ def test_bad_words_are_refused_by_name(trained, tmp_path, word, message):
 
 def test_what_is_not_said_suits_codes(trained):
     checkpoint = f"checkpoint={trained}/checkpoints/last.ckpt"
-    study, asked = make_study([checkpoint, "metrics=paired"])
+    study, asked = make_study([checkpoint, "metrics=paired"], [5])
     assert len(study.data) == 64
     assert "KarrasSigma" in asked["grid"]
-    study, asked = make_study(
-        [checkpoint, "metrics=paired", "sampler/grid=uniform", "num_images=3"]
-    )
+    words = [checkpoint, "metrics=paired", "sampler/grid=uniform", "num_images=3"]
+    study, asked = make_study(words, [5])
     assert len(study.data) == 3
     assert "Uniform" in asked["grid"]
