@@ -23,7 +23,7 @@ from dbim_lightning.evaluation.origin import device_named, named_bridge
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import DBIM, DDBM, ECSI, DBMSolver, KarrasSigma, Sampler, draw
 
-COLOURS, NFE = 6, (5, 10, 20, 50)
+COLOURS, NFE = 6, (5, 10, 20)
 
 
 SIGMA = KarrasSigma()
