@@ -27,6 +27,7 @@ from dbim_lightning.samplers.sampler import Estimates
 
 log = logging.getLogger(__name__)
 MEMORY = 20  # iterates that Anderson's method combines
+FURTHEST = 10.0  # that images and noises are looked for within
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,11 @@ def encode(
         raise UserError(f"eta={sampler.eta}: a sample has a code at eta=0 alone")
     estimate = Estimates(denoise, x_T, sampler.clip_denoised, mask, cond)
     times = sampler.times(schedule)
-    x, missed = x_0.to(x_T), {"": torch.zeros(len(x_T))}
+    x, missed = x_0.to(x_T), []
 
-    def solved(g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, step: str) -> Tensor:
-        y, missed[step] = _fixed_point(g, y, k, tolerance, max_calls)
+    def solved(g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, furthest: float) -> Tensor:
+        y, by = _fixed_point(g, y, k, furthest, tolerance, max_calls)
+        missed.append(by)
         return y
 
     for s, t in zip(times[:-1].flip(0), times[1:].flip(0), strict=True):
@@ -105,36 +107,41 @@ def encode(
             return up(x_t, estimate(y, u), x_T)
 
         if exact:
-            x = solved(before, x, dbim_transition(schedule, s, t).k, f"t={s:.4g} to {t:.4g}")
+            a, b, c = map(float, schedule.coefficients(s))
+            x = solved(before, x, dbim_transition(schedule, s, t).k, FURTHEST * (a + b + c))
         else:
             x = before(x, t)
-    a, b, c = schedule.coefficients(times[0])
+    a, b, c = map(float, schedule.coefficients(times[0]))
 
     def booting(eps: Tensor) -> Tensor:
         x_0_hat = estimate(noised_source(schedule, x_T, eps), schedule.T)
-        return (x - a.item() * x_T - b.item() * x_0_hat) / c.item()
+        return (x - a * x_T - b * x_0_hat) / c
 
     eps = booting(torch.zeros_like(x_T))
     if schedule.source_noise:
-        step = f"t={schedule.t_max:.4g} to {times[0]:.4g}"
-        eps = solved(booting, eps, c, step) if exact else booting(eps)
+        eps = solved(booting, eps, torch.tensor(c), FURTHEST) if exact else booting(eps)
     estimate.require_finite()
-    _tell(missed, tolerance)
-    residual = torch.stack(list(missed.values())).amax(dim=0)
-    return Code(eps, times[0].item(), residual, estimate.calls)
+    if not exact:
+        return Code(eps, times[0].item(), torch.zeros(len(x)), estimate.calls)
+    ends = [schedule.T, *times]
+    _tell(
+        [(f"t={ends[-i - 2]:.4g} to {ends[-i - 1]:.4g}", by) for i, by in enumerate(missed)],
+        tolerance,
+    )
+    return Code(eps, times[0].item(), torch.stack(missed).amax(dim=0), estimate.calls)
 
 
-def _tell(missed: dict[str, Tensor], tolerance: float) -> None:
+def _tell(missed: list[tuple[str, Tensor]], tolerance: float) -> None:
     """Warns of the steps that are not solved, and names the worst."""
-    unsolved = {step: by for step, by in missed.items() if (by > tolerance).any()}
+    unsolved = [(by.max().item(), step, by) for step, by in missed if (by > tolerance).any()]
     if not unsolved:
         return
-    worst, by = max(unsolved.items(), key=lambda item: item[1].max())
+    most, worst, by = max(unsolved, key=lambda step: step[0])
     count = int((by > tolerance).sum())
     log.warning(
         f"{len(unsolved)} steps miss images; the worst, from {worst}, {count} of {len(by)} by up "
-        f"to {by.max():.2g}: use more NFE, a finer grid there, or float32 where the network runs "
-        "in half precision"
+        f"to {most:.2g}: use more NFE, a finer grid there, or float32 where the network runs in "
+        "half precision"
     )
 
 
@@ -189,9 +196,17 @@ def interpolate(eps_1: Tensor, eps_2: Tensor, weights: Sequence[float]) -> Tenso
 
 
 def _fixed_point(
-    g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, tolerance: float, max_calls: int
+    g: Callable[[Tensor], Tensor],
+    y: Tensor,
+    k: Tensor,
+    furthest: float,
+    tolerance: float,
+    max_calls: int,
 ) -> tuple[Tensor, Tensor]:
-    """A fixed point y = g(y) of each image, by Anderson's method, and k |g(y) - y| (RMS)."""
+    """A fixed point y = g(y) of each image, by Anderson's method, and k |g(y) - y| (RMS).
+
+    Where g diverges, y stays within +-furthest; where it is not finite, the search ends.
+    """
     ys: list[Tensor] = []
     fs: list[Tensor] = []
     best, missed = y, torch.full((len(y),), torch.inf)
@@ -201,7 +216,7 @@ def _fixed_point(
         is_better = now < missed
         best = torch.where(is_better.to(y.device)[:, None, None, None], y + f, best)
         missed = torch.where(is_better, now, missed)
-        if (missed <= tolerance).all():
+        if (missed <= tolerance).all() or not now.isfinite().all():
             break
         ys, fs = [*ys[-MEMORY:], y], [*fs[-MEMORY:], f]
         y = y + f
@@ -211,4 +226,5 @@ def _fixed_point(
             gram, right = (df @ df.mT).cpu().double(), (df @ f.flatten(1)[..., None]).cpu().double()
             weights = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True) @ right
             y = y - ((dy + df).mT @ weights.to(y)).view_as(y)
+        y = y.clamp(-furthest, furthest)
     return best, missed

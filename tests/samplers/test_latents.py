@@ -137,12 +137,22 @@ def test_times_that_are_one_to_a_table_are_named():
         encode(TOY, SCHEDULES["i2sb"], SOURCES, SOURCES, DBIM(55, grid=KarrasSigma()))
 
 
-def test_nan_in_an_image_is_named_by_its_step():
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_nan_in_an_image_is_named_by_its_step(exact, value):
     def broken(x, t, x_T):
-        return TOY(x, t, x_T) * (torch.nan if t[0] > 0.5 else 1)
+        return TOY(x, t, x_T) + (value if t[0] > 0.5 else 0)
 
     with pytest.raises(UserError, match=r"NaN or infinite values in step \d+"):
-        encode(broken, SCHEDULE, SOURCES, SOURCES, SAMPLER, exact=False)
+        encode(broken, SCHEDULE, SOURCES, SOURCES, SAMPLER, exact=exact)
+
+
+def test_iterations_that_diverge_end_with_a_warning_and_a_finite_code(caplog):
+    sampler = DBIM(5, clip_denoised=False, grid=KarrasSigma())
+    code = encode(lambda x, *_: 5 * x**3, SCHEDULE, SOURCES, SOURCES, sampler)
+    assert code.eps.isfinite().all()
+    assert code.residual.max() > 1e-3
+    assert "steps miss images" in caplog.text
 
 
 def test_a_code_is_a_noise():
