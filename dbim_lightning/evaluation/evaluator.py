@@ -89,9 +89,9 @@ class Evaluator:
         references = References(
             self._reference_data(), protocol.reference, folder / "references", origin, self.device
         )
+        self._compare_with_training(folder / "references", {**origin, "split": "train"})
         for metric in protocol.metrics:
             metric.compare_with(references)
-        self._compare_with_training(folder / "references", {**origin, "split": "train"})
         if protocol.reference is not None and not references.asked:
             raise UserError(
                 f"metrics.reference={protocol.reference} is for metrics in features, and "
@@ -164,7 +164,10 @@ class Evaluator:
         comparing = [metric for metric in self.protocol.metrics if metric.compares_with_training]
         if not comparing:
             return
-        train = self.dataset("train")
+        try:
+            train = self.dataset("train")
+        except UserError as error:
+            raise UserError(f"metrics.nearest=true needs training pairs: {error}") from error
         references = References(train, None, folder, origin, self.device, at_most=len(train))
         for metric in comparing:
             metric.compare_with_training(train, references)

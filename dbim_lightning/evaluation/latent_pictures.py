@@ -37,28 +37,33 @@ def save_pictures(
     code = encode(denoiser, schedule, batch["x_0"].to(x_T), x_T, sampler, **options)
     few = min(FEW, len(x_T))
 
-    def decoded(eps: Tensor, x_T: Tensor) -> Tensor:
+    def decoded(eps: Tensor) -> Tensor:
         images = decode(denoiser, schedule, code.of(eps), x_T, sampler, **options)
         return to_uint8(images).cpu()
 
     other = ImageNoise(seed, batch["index"].tolist())(x_T)
     weights = torch.linspace(0, 1, WEIGHTS).tolist()
-    ways = torch.stack([decoded(eps, x_T) for eps in interpolate(code.eps, other, weights)], dim=1)
+    ways = torch.stack([decoded(eps) for eps in interpolate(code.eps, other, weights)], dim=1)
     rows = [("", torch.cat([sources[i : i + 1], ways[i]])) for i in range(few)]
     save_sheet(folder / "interpolation.png", rows)
 
     blank = torch.full_like(sources[:1], 255)
     rows = [("source", torch.cat([blank, sources]))]
     for i in range(few):
-        images = decoded(code.eps[i : i + 1].expand_as(code.eps), x_T)
+        images = decoded(code.eps[i : i + 1].expand_as(code.eps))
         rows.append((f"code {i + 1}", torch.cat([targets[i : i + 1], images])))
     save_sheet(folder / "other_sources.png", rows)
 
-    half = x_T.shape[2] // 2
-    changed = torch.cat([x_T[:, :, :half], x_T.roll(-1, dims=0)[:, :, half:]], dim=2)
-    rows = [("source", sources), ("target", targets), ("changed", to_uint8(changed).cpu())]
+    def changed(x: Tensor) -> Tensor:
+        half = x.shape[2] // 2
+        return torch.cat([x[:, :, :half], x.roll(-1, dims=0)[:, :, half:]], dim=2)
+
+    if "mask" in options:
+        options["mask"] = changed(options["mask"])
+    x_T = changed(x_T)
+    rows = [("source", sources), ("target", targets), ("changed", to_uint8(x_T).cpu())]
     rows += [
-        ("target's\ncode", decoded(code.eps, changed)),
-        ("another\nnoise", decoded(other, changed)),
+        ("target's\ncode", decoded(code.eps)),
+        ("another\nnoise", decoded(other)),
     ]
     save_sheet(folder / "changed_sources.png", rows)

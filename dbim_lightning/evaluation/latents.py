@@ -25,30 +25,30 @@ from dbim_lightning.commands import calls
 from dbim_lightning.data import Pair, spread
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation.features.network import FeatureNetwork
+from dbim_lightning.evaluation.images import BLOCK
 from dbim_lightning.evaluation.latent_pictures import save_pictures, save_reconstructions
 from dbim_lightning.evaluation.metrics import FeatureDistance
 from dbim_lightning.evaluation.origin import device_name, device_named, named_bridge, named_data
 from dbim_lightning.files import finite, write_json, write_whole
 from dbim_lightning.options import EVALUATE
 from dbim_lightning.pictures import to_uint8
-from dbim_lightning.samplers import DBIM, ImageNoise, draw, inputs
+from dbim_lightning.samplers import DBIM, ImageNoise, inputs
 from dbim_lightning.samplers.latents import decode, encode
 
 # Words for what the command line leaves out, by what it has in their place. Half precision is too
 # coarse to be inverted.
 DEFAULTS = {
-    ("sampler=", "sampler/grid="): "sampler/grid=sigma",
-    ("precision=",): "precision=float32",
-    ("num_images=",): "num_images=64",
+    "sampler/grid=": "sampler/grid=sigma",
+    "precision=": "precision=float32",
 }
-SHOWN, PICTURED = 12, 20  # images in pictures, and NFE of those that are not about it
+IMAGES, SHOWN = 64, 12  # that are encoded unless told otherwise, and that are in pictures
 FIGURES = {  # key of a row -> title of its column, digits
     "calls": ("calls", 0),
     "psnr": ("PSNR, dB ↑", 1),
     "mse": ("MSE × 10³ ↓", 3),
     "features": ("feature distance ↓", 2),
     "missed": ("missed by", 6),
-    "code_error": ("error of the code", 4),
+    "code_error": ("error of the code", 5),
     "mean": ("mean", 3),
     "std": ("std", 3),
     "kurtosis": ("kurtosis", 2),
@@ -81,57 +81,78 @@ class Coded(NamedTuple):
     missed: float
 
 
-def coded(study: Study, sampler: DBIM, images: Sequence[Tensor], exact: bool) -> Coded:
-    """Encodes batches of images, and decodes them."""
-    denoiser, schedule, found = study.denoiser, study.denoiser.schedule, []
-    for batch, x_0 in zip(study.batches, images, strict=True):
-        x_T, options = inputs(denoiser, batch)
-        code = encode(denoiser, schedule, x_0.to(x_T), x_T, sampler, exact=exact, **options)
-        again = decode(denoiser, schedule, code, x_T, sampler, **options)
+def drawn(study: Study, sampler: DBIM, batch: Pair) -> Tensor:
+    """The last states of samples, of which a code is exact, before they are clamped."""
+    x_T, options = inputs(study.denoiser, batch)
+    states: list[Tensor] = []
+    noise = ImageNoise(study.seed, batch["index"].tolist())
+    bridge = (study.denoiser, study.denoiser.schedule)
+    sampler.sample(*bridge, x_T, noise, on_step=lambda *step: states.append(step[2]), **options)
+    return states[-1].cpu()
+
+
+def coded(study: Study, sampler: DBIM, states: Sequence[Tensor], exact: bool) -> Coded:
+    """Encodes batches of states at t_min, and decodes them."""
+    bridge, found = (study.denoiser, study.denoiser.schedule), []
+    for batch, state in zip(study.batches, states, strict=True):
+        x_T, options = inputs(study.denoiser, batch)
+        code = encode(*bridge, state.to(x_T), x_T, sampler, exact=exact, **options)
+        again = decode(*bridge, code, x_T, sampler, **options)
         found.append((code.eps.cpu(), again.cpu(), code.calls, code.residual.max().item()))
     eps, again, counts, missed = zip(*found, strict=True)
-    mean_calls = sum(counts) / len(counts)
-    return Coded(torch.cat(list(images)), torch.cat(eps), torch.cat(again), mean_calls, max(missed))
+    images, mean_calls = torch.cat(list(states)).clamp(-1, 1), sum(counts) / len(counts)
+    return Coded(images, torch.cat(eps), torch.cat(again), mean_calls, max(missed))
 
 
 def figures(study: Study, of: Coded, eps: Tensor | None = None) -> dict[str, float]:
-    """The numbers of a row; eps are the noises that the images were made with, if they were."""
-    mse = (of.again - of.images).double().square().mean(dim=(1, 2, 3))
+    """The numbers of a row, of the holes alone where the data have masks.
+
+    Args:
+        eps: the noises that the images were made with, if they were.
+    """
+    hole = torch.cat([b.get("mask", torch.ones_like(b["x_0"])) for b in study.batches])
+    hole = hole.expand_as(of.eps) > 0
+    error = (of.again - of.images).double().square() * hole
+    mse = error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3))
     found = {
         "calls": of.calls,
         "psnr": (10 * (4 / mse).log10()).mean().item(),
         "mse": 1e3 * mse.mean().item(),
         "missed": of.missed,
-        **statistics(of.eps),
+        **statistics(of.eps, hole),
     }
     if study.network is not None:
-        both = [
-            study.network(to_uint8(images).to(study.denoiser.device))
-            for images in (of.images, of.again)
-        ]
-        found["features"] = (both[0] - both[1]).norm(dim=1).mean().item()
+        features = (features_of(study, images) for images in (of.images, of.again))
+        found["features"] = torch.sub(*features).norm(dim=1).mean().item()
     if eps is not None:
-        found["code_error"] = (of.eps - eps).square().mean().sqrt().item()
+        found["code_error"] = (of.eps - eps)[hole].square().mean().sqrt().item()
     return found
 
 
-def statistics(eps: Tensor) -> dict[str, float]:
-    """Of codes (N, C, H, W), N >= 2; standard normal ones have 0, 1, 3, 0, 0.
+def features_of(study: Study, images: Tensor) -> Tensor:
+    """Of images in [-1, 1], (N, d) on the CPU."""
+    parts = to_uint8(images).split(BLOCK)
+    return torch.cat([study.network(part.to(study.denoiser.device)).cpu() for part in parts])
+
+
+def statistics(eps: Tensor, hole: Tensor) -> dict[str, float]:
+    """Of codes (N, C, H, W), N >= 2, in the hole; standard normal ones have 0, 1, 3, 0, 0.
 
     Mean, deviation and kurtosis of all values; the correlations of values beside and below one
     another, and of two images.
     """
     x = eps.double()
-    mean, std = x.mean(), x.std()
-    z = (x - mean) / std
-    beside, below = z[..., 1:] * z[..., :-1], z[..., 1:, :] * z[..., :-1, :]
-    directions = torch.nn.functional.normalize(x.flatten(1), dim=1)
+    mean, std = x[hole].mean(), x[hole].std()
+    z = (x - mean) / std * hole
+    beside = (z[..., 1:] * z[..., :-1])[hole[..., 1:] & hole[..., :-1]]
+    below = (z[..., 1:, :] * z[..., :-1, :])[hole[..., 1:, :] & hole[..., :-1, :]]
+    directions = torch.nn.functional.normalize(z.flatten(1), dim=1)
     n, together = len(x), directions.sum(dim=0).square().sum()
     return {
         "mean": mean.item(),
         "std": std.item(),
-        "kurtosis": z.pow(4).mean().item(),
-        "neighbours": torch.cat([beside.flatten(), below.flatten()]).mean().item(),
+        "kurtosis": z[hole].pow(4).mean().item(),
+        "neighbours": torch.cat([beside, below]).mean().item(),
         "images": ((together - n) / (n * (n - 1))).item(),
     }
 
@@ -145,7 +166,7 @@ def measured(study: Study, nfes: list[int]) -> tuple[list[dict[str, Any]], dict[
     settings = [(nfe, clip) for nfe in nfes for clip in (True, False)]
     for nfe, clip in track(settings, "Encoding and decoding"):
         sampler = replace(study.sampler, nfe=nfe, clip_denoised=clip)
-        samples = [draw(study.denoiser, sampler, b, study.seed).cpu() for b in study.batches]
+        samples = [drawn(study, sampler, batch) for batch in study.batches]
         for exact in (True, False):
             steps = "exact" if exact else "explicit"
             of_targets = coded(study, sampler, targets, exact)
@@ -181,7 +202,9 @@ def make_study(words: list[str], nfes: list[int]) -> tuple[Study, dict[str, Any]
     Raises:
         UserError: from either, or a sampler that has no code or does not take the schedule.
     """
-    own = [word for keys, word in DEFAULTS.items() if not any(w.startswith(keys) for w in words)]
+    if any(word.startswith(("samples=", "save_images=")) for word in words):
+        raise UserError("codes are of the data and of its own samples: leave samples= out")
+    own = [word for key, word in DEFAULTS.items() if not any(w.startswith(key) for w in words)]
     words = [*own, *words]
     cfg = config.compose("evaluate", words)
     config.check_overrides("evaluate", cfg, words)
@@ -195,8 +218,9 @@ def make_study(words: list[str], nfes: list[int]) -> tuple[Study, dict[str, Any]
         replace(sampler, nfe=nfe).require(bridge.denoiser.schedule)
     protocol = config.instantiate(cfg.metrics)
     networks = [m.network for m in protocol.metrics if isinstance(m, FeatureDistance)]
-    data = config.instantiate(OmegaConf.create(named_data(cfg, bridge)))(protocol.split)
-    data = spread(data, cfg.num_images)
+    dataset = named_data(cfg, bridge)
+    data = config.instantiate(OmegaConf.create(dataset))(protocol.split)
+    data = spread(data, cfg.num_images or min(IMAGES, len(data)))
     batches = list(DataLoader(data, cfg.batch_size))
     network = networks[0].to(device) if networks else None
     asked = {
@@ -204,6 +228,9 @@ def make_study(words: list[str], nfes: list[int]) -> tuple[Study, dict[str, Any]
         "checkpoint_sha256": bridge.sha256,
         "split": protocol.split,
         "num_images": len(data),
+        "dataset": dataset,
+        "batch_size": cfg.batch_size,
+        "seed": cfg.seed,
         "grid": str(sampler.grid),
         "features": network and network.name,
         "precision": bridge.denoiser.precision,
@@ -228,7 +255,7 @@ def main() -> None:
     logging.getLogger(encode.__module__).setLevel(logging.ERROR)
     shown = torch.linspace(0, len(study.data) - 1, min(SHOWN, len(study.data))).long()
     batch = default_collate([study.data[i] for i in shown.tolist()])
-    pictured = replace(study.sampler, nfe=PICTURED)
+    pictured = replace(study.sampler, nfe=sorted(nfes)[len(nfes) // 2])
     save_pictures(options.o, study.denoiser, pictured, batch, study.seed)
     rows, again = measured(study, nfes)
     save_reconstructions(options.o, batch, {way: images[shown] for way, images in again.items()})

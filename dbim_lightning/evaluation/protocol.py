@@ -27,7 +27,8 @@ class Protocol:
         baselines: whether bare sources and training targets are judged as well, for comparison.
 
     Raises:
-        UserError: a rounding that does not exist, or two metrics whose numbers share a key.
+        UserError: a rounding that does not exist, two metrics whose numbers share a key, or
+            `nearest` without a metric for it or where training images are judged.
     """
 
     name: str
@@ -48,6 +49,16 @@ class Protocol:
                     f"metrics.measured.{name} is a {type(metric).__name__} without columns: make "
                     'it a Metric with columns = {"mse": Column("MSE", digits=4, better="↓")}'
                 )
+        if self.nearest and not any(metric.compares_with_training for metric in self.metrics):
+            raise UserError(
+                f"metrics.nearest=true: metrics={self.name} has no metric for it, such as "
+                "NearestTraining in offline and native"
+            )
+        if self.nearest and self.split == "train":
+            raise UserError(
+                "metrics.nearest=true with metrics.split=train: training images are at no distance "
+                "from themselves, judge another split"
+            )
         keys = [key for metric in self.metrics for key in metric.columns]
         if twice := {key for key in keys if keys.count(key) > 1}:
             raise UserError(f"metrics.measured has {', '.join(sorted(twice))} twice: remove one")

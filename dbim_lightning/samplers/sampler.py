@@ -117,7 +117,7 @@ class Sampler(ABC):
             UserError: as sampling would.
         """
         x_T = torch.zeros(1, 3, 32, 32)
-        next(self.states(lambda x, *_: x, schedule, x_T, torch.randn_like))
+        next(self.states(lambda x, *_: x, schedule, x_T, torch.zeros_like))
 
     @torch.no_grad()
     def sample(

@@ -209,6 +209,22 @@ def test_how_near_training_targets_samples_and_targets_are(tmp_path):
     assert "nearest_lite0" not in run(evaluator(tmp_path, measured=measured), DBIM(2))["metrics"]
 
 
+def test_what_has_no_training_targets_to_compare_with_says_so(tmp_path):
+    measured = {"nearest": NearestTraining(Averages())}
+    with pytest.raises(UserError, match="metrics=toy has no metric for it"):
+        protocol(nearest=True)
+    with pytest.raises(UserError, match=r"metrics.split=train: .* judge another split"):
+        protocol(nearest=True, measured=measured, split="train")
+
+    def without_training(split):
+        if split == "train":
+            raise UserError("no train pairs")
+        return PAIRS
+
+    with pytest.raises(UserError, match=r"metrics.nearest=true needs training pairs: no train"):
+        Evaluator(without_training, protocol(nearest=True, measured=measured), folder=tmp_path)
+
+
 def test_diversity_compares_several_noises_of_each_source(tmp_path, monkeypatch):
     measured = {"diversity": Diversity(Averages(), noises=3)}
     judge = evaluator(tmp_path, measured=measured, baselines=False, rounding="down")

@@ -34,7 +34,8 @@ def test_every_way_to_encode_has_its_numbers(measured):
             assert 15 < explicit["psnr"] < exact["psnr"]
             assert explicit["calls"] == 20 < exact["calls"]
             assert explicit["missed"] == 0 < exact["missed"] < 2e-5
-    assert "code_error" in rows["samples", "exact", True, 4]
+        assert rows["samples", "exact", clip, 20]["code_error"] < 1e-2
+        assert rows["samples", "explicit", clip, 20]["code_error"] > 1e-2
     assert "code_error" not in rows["test", "exact", True, 4]
 
 
@@ -60,16 +61,21 @@ def test_pictures_show_the_images(measured):
 def test_statistics_of_codes():
     generator = torch.Generator().manual_seed(0)
     normal = torch.randn(20, 3, 64, 64, generator=generator)
-    found = statistics(normal)
+    everywhere = torch.ones_like(normal) > 0
+    found = statistics(normal, everywhere)
     expected = {"mean": 0, "std": 1, "kurtosis": 3, "neighbours": 0, "images": 0}
     assert found == pytest.approx(expected, abs=0.03)
     smooth = (normal + normal.roll(1, dims=2)) / 2**0.5 + 1  # of neighbours half are correlated
-    found = statistics(smooth)
-    assert found["mean"] == pytest.approx(1, abs=0.01)
+    found = statistics(smooth, everywhere)
+    assert (found["mean"], found["images"]) == pytest.approx((1, 0), abs=0.02)
     assert found["neighbours"] == pytest.approx(0.25, abs=0.02)
-    assert found["images"] == pytest.approx(0.5, abs=0.02)
-    signs = statistics(normal.sign() * 2)
+    alike = (normal + normal[:1]) / 2**0.5
+    assert statistics(alike[1:], everywhere[1:])["images"] == pytest.approx(0.5, abs=0.02)
+    signs = statistics(normal.sign() * 2, everywhere)
     assert (signs["std"], signs["kurtosis"]) == pytest.approx((2, 1), abs=0.01)
+    hole = everywhere.clone()
+    hole[..., :40] = False
+    assert statistics(normal.where(hole, 7), hole) == pytest.approx(expected, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +85,7 @@ def test_statistics_of_codes():
         ("sampler=dbim_high_order", "choose sampler=dbim at eta 0 and order 1"),
         ("sampler=ddbm", "choose sampler=dbim at eta 0"),
         ("sampler.grid.sigma_max=1e-6", "sigma_max=1e-06 of the sigma grid: use more than"),
+        ("samples=elsewhere", "leave samples= out"),
         ("nfe=1", "nfe=1: give whole numbers from 2"),
         ("num_images=1", "num_images=1: give a whole number, 2 or more"),
         ("checkpoint=nowhere.ckpt", "nowhere.ckpt"),
@@ -94,6 +101,8 @@ def test_what_is_not_said_suits_codes(trained):
     checkpoint = f"checkpoint={trained}/checkpoints/last.ckpt"
     study, asked = make_study([checkpoint, "metrics=paired"], [5])
     assert len(study.data) == 64
+    assert "KarrasSigma" in asked["grid"]
+    study, asked = make_study([checkpoint, "metrics=paired", "sampler=dbim"], [5])
     assert "KarrasSigma" in asked["grid"]
     words = [checkpoint, "metrics=paired", "sampler/grid=uniform", "num_images=3"]
     study, asked = make_study(words, [5])

@@ -13,13 +13,15 @@ from dbim_lightning.evaluation.processes import rank_and_world_size
 from dbim_lightning.pictures import to_uint8
 
 SHOWN = 12
+PART = 10_000  # training targets at a time, which are copied
 
 
 class NearestTraining(Means):
     """The distance |f - f'|_2 of each sample to the nearest training target, in the mean.
 
-    Test targets are as far as images of the same kind are that nobody was trained on: samples that
-    are nearer repeat training images. The picture has the samples that are nearest of all.
+    Either way round: half of the images of a training are mirrored. Test targets are as far as
+    images of the same kind are that nothing was trained on. Samples that are much nearer are a sign
+    of memory, those that are farther no virtue; the picture has the nearest of all.
 
     Args:
         network: of the features f. Those of all training targets are held, 4 bytes a number.
@@ -30,7 +32,9 @@ class NearestTraining(Means):
     def __init__(self, network: FeatureNetwork) -> None:
         self.network = network
         self._distance = f"nearest_{network.name}"
-        note = "the distance to the nearest training target: below that of the targets it is memory"
+        note = (
+            "the distance to the nearest training target: far below that of the targets is memory"
+        )
         title = network.titled("nearest")
         self.columns = {self._distance: Column(title, 2, "↑", plotted=False, note=note)}
 
@@ -43,13 +47,21 @@ class NearestTraining(Means):
 
     def values(self, images: Images) -> dict[str, Tensor]:
         """Also keeps the nearest pairs: distance, training pair, and (sample, target) images."""
-        features = images.features(self.network)
-        indices = torch.cdist(features, self._features).argmin(dim=1)
-        distances = (features.double() - self._features[indices].double()).norm(dim=1)
+        mirrored = self.network(images.samples.flip(-1)).cpu()
+        ways = [self._nearest(of) for of in (images.features(self.network), mirrored)]
+        (distances, indices), (mirrored_distances, mirrored_indices) = ways
+        indices = indices.where(distances <= mirrored_distances, mirrored_indices)
+        distances = distances.minimum(mirrored_distances)
         shown = torch.stack([images.samples, images.targets], dim=1).cpu()
         found = zip(distances.tolist(), indices.tolist(), shown, strict=True)
         self._closest = sorted([*self._closest, *found], key=itemgetter(0))[:SHOWN]
         return {self._distance: distances}
+
+    def _nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance and index of the training target that is nearest to each of (B, d)."""
+        parts = [torch.cdist(features, part) for part in self._features.split(PART)]
+        indices = torch.cat(parts, dim=1).argmin(dim=1)
+        return (features.double() - self._features[indices].double()).norm(dim=1), indices
 
     def sums(self) -> Sums:
         """Those of `Means`, and the nearest pairs: each process has rows of its own."""

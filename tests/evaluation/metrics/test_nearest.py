@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from published_files import in_batches, part, random_images
-from small_features import ChannelMeans
+from small_features import ChannelMeans, Quarters
 
 from dbim_lightning.evaluation.metrics import NearestTraining, nearest
 from dbim_lightning.evaluation.references.statistics import make_reference
@@ -34,10 +34,14 @@ def test_it_is_the_mean_over_samples_of_the_distance_to_the_nearest(batch_size):
     assert values == pytest.approx({"nearest_means": expected}, rel=1e-5)
 
 
-def test_a_training_image_is_at_no_distance_from_itself():
-    copied = replace(random_images(5, 8), samples=TRAINING[[3, 8, 2, 29, 0]])
-    made = metric()
-    assert made.compute(in_batches(made, copied, 2)) == {"nearest_means": 0}
+def test_a_training_image_is_at_no_distance_from_itself_and_its_mirror_image(monkeypatch):
+    monkeypatch.setattr(nearest, "PART", 4)
+    made = NearestTraining(Quarters())
+    made.compare_with_training(DATA, lambda of: make_reference([TRAINING], 30, of, "cpu"))
+    samples = TRAINING[[3, 8, 2, 29, 0]]
+    samples[1:3] = samples[1:3].flip(-1)
+    copied = replace(random_images(5, 8), samples=samples)
+    assert made.compute(in_batches(made, copied, 2)) == {"nearest_quarters": 0}
 
 
 def test_the_picture_has_the_nearest_pairs_of_all_processes(monkeypatch):
