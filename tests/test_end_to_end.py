@@ -16,7 +16,6 @@ from commands import ROOT, TINY, logged, run
 from omegaconf import OmegaConf
 from PIL import Image
 
-import dbim_lightning
 import train
 from dbim_lightning.config import instantiate
 from dbim_lightning.training import device_of, trainer_precision
@@ -77,44 +76,6 @@ def test_training_begins_with_a_weights_file(trained, tmp_path, openmoji_root):
     printed = run("train.py", *options, f"hydra.run.dir={tmp_path / 've'}", "schedule=ve", status=1)
     assert printed.count("error: ") == 1
     assert "VPSchedule" in printed
-
-
-# notebook -> pictures in it, and what makes it quick
-NOTEBOOKS = {
-    "booting_noise": (["noises", "calls"], {"nfe=20": "nfe=2", "(2, 3, 5, 10, 20, 50)": "(2, 3)"}),
-    "latents": (["reconstruction", "way", "others", "edits"], {}),
-}
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebooks_run_on_the_newest_run(name, trained, openmoji_root, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
-    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
-    pictures, quick = NOTEBOOKS[name]
-    code = "\n".join(cells)
-    changes = {"runs/train": str(trained.parent), **quick}
-    for old, new in changes.items():
-        assert old in code
-        code = code.replace(old, new)
-    found = {}
-    exec(code, found)
-    for picture in pictures:
-        assert len(found[picture].getcolors(100_000)) > 100
-    if name == "latents":
-        again = found["decode"](*found["bridge"], found["exact"], found["x_T"], found["sampler"])
-        assert (again - found["x_0"]).square().mean() < 1e-4
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebooks_come_with_their_pictures_and_are_small(name):
-    path = ROOT / "notebooks" / f"{name}.ipynb"
-    outputs = [
-        output for c in json.loads(path.read_text())["cells"] for output in c.get("outputs", [])
-    ]
-    shown = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(shown) == len(NOTEBOOKS[name][0])
-    assert path.stat().st_size < 300_000
 
 
 def test_features_of_an_evaluation_while_training_are_those_of_the_resumed_one(runs, openmoji_root):
@@ -321,19 +282,3 @@ def test_resume_keeps_the_network(trained, tmp_path):
     options = ["network=adm_small", f"hydra.run.dir={tmp_path}"]
     printed = run("train.py", f"resume={last}", *options, status=1)
     assert "error: network=adm_small cannot change in a resumed run" in printed
-
-
-def test_a_noised_source_is_trained_and_sampled_by_samplers_that_take_it(runs, openmoji_root):
-    folder = runs / "noised"
-    words = [*TINY, f"dataset.root={openmoji_root}", "+schedule.source_noise=0.5"]
-    words += ["trainer.max_steps=2", f"hydra.run.dir={folder}"]
-    printed = run("train.py", *words, "sampler=ddbm", status=1)
-    assert "source_noise=0.5: this sampler is for bridges to x_T itself, use dbim" in printed
-    assert not (folder / "checkpoints").exists()
-    run("train.py", *words)
-    last = folder / "checkpoints" / "last.ckpt"
-    assert dbim_lightning.load(last).schedule.source_noise == 0.5
-    evaluated = ["evaluate.py", f"checkpoint={last}", "num_images=2", "metrics=paired"]
-    for sampler, status in (("dbim", 0), ("dbim_fast", 0), ("ddbm", 1)):
-        options = [f"sampler={sampler}", "nfe=5", f"hydra.run.dir={folder}/{sampler}"]
-        run(*evaluated, *options, status=status)

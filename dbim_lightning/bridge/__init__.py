@@ -1,6 +1,6 @@
 """The mathematics of diffusion bridges: schedules, transitions, preconditioning, the denoiser."""
 
-from dbim_lightning.bridge.combine import combine, like
+from dbim_lightning.bridge.combine import Coefficients, combine, like
 from dbim_lightning.bridge.denoiser import BridgeDenoiser, conditions
 from dbim_lightning.bridge.precision import best_precision, precision_on, running_in
 from dbim_lightning.bridge.preconditioning import (
@@ -11,7 +11,6 @@ from dbim_lightning.bridge.preconditioning import (
 )
 from dbim_lightning.bridge.schedules import (
     BrownianSchedule,
-    Coefficients,
     I2SBSchedule,
     Schedule,
     VESchedule,

@@ -1,6 +1,7 @@
 """Images times coefficients: where float64 numbers on the CPU meet tensors on a device."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,3 +30,15 @@ def combine(
     for coefficient, x in zip(coefficients[1:], images[1:], strict=True):
         total.add_(x, alpha=float(coefficient))
     return total
+
+
+class Coefficients(NamedTuple):
+    """Of the marginal x_t = a x_T + b x_0 + c eps, or their derivatives in t."""
+
+    a: Tensor
+    b: Tensor
+    c: Tensor
+
+    def q_sample(self, x_0: Tensor, x_T: Tensor, eps: Tensor) -> Tensor:
+        """Draws x_t, as `Schedule.q_sample` does, where the coefficients are at hand."""
+        return combine(self, (x_T, x_0, eps))

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dbim_lightning.bridge.schedules import Coefficients, Schedule
+from dbim_lightning.bridge.combine import Coefficients
+from dbim_lightning.bridge.schedules import Schedule
 from dbim_lightning.errors import UserError
 
 _ROUNDING = 1e-6  # of statistics as people copy them

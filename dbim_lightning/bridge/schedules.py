@@ -5,7 +5,7 @@ a source x_T (DDBM, arXiv 2309.16948; DBIM, arXiv 2405.15885):
 
     x_t = a_t x_T + b_t x_0 + c_t eps,   eps ~ N(0, I)
 
-With a noised source (ECSI, arXiv 2410.21553, sec. 3) it goes to x_T + beta z with z ~ N(0, I), of
+With a noised source (ECSI, arXiv 2410.21553) it goes to x_T + beta z with z ~ N(0, I), of
 which x_T is still what the network is told. Its marginal given x_T is the one above with
 c_t^2 + beta^2 a_t^2 in place of c_t^2, and c_T = beta.
 
@@ -14,25 +14,12 @@ Times are float64 tensors of any shape, on the CPU; so are all coefficients.
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dbim_lightning.bridge.combine import combine
+from dbim_lightning.bridge.combine import Coefficients
 from dbim_lightning.errors import UserError
-
-
-class Coefficients(NamedTuple):
-    """Of the marginal x_t = a x_T + b x_0 + c eps, or their derivatives in t."""
-
-    a: Tensor
-    b: Tensor
-    c: Tensor
-
-    def q_sample(self, x_0: Tensor, x_T: Tensor, eps: Tensor) -> Tensor:
-        """Draws x_t, as `Schedule.q_sample` does, where the coefficients are at hand."""
-        return combine(self, (x_T, x_0, eps))
 
 
 class Schedule(ABC):

@@ -56,7 +56,8 @@ def dbim_transition(
 
     The second solves, for a constant x_0_hat, the SDE whose noise is eta times that of the bridge's
     (ECSI, arXiv 2410.21553, in one step). On the bridges of DDBM both are the same for eta 0 and
-    1, unless the source is noised. At eta = 0 the step from t to s, with the same x_0_hat, undoes it.
+    1, unless the source is noised.
+    At eta = 0 the step from t to s, with the same x_0_hat, undoes it.
 
     Args:
         s, t: scalars or (B,), s below t_max; t < s unless eta is 0.
