@@ -157,26 +157,21 @@ def statistics(eps: Tensor, hole: Tensor) -> dict[str, float]:
     }
 
 
-def measured(study: Study, nfes: list[int]) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """A row for each way to encode, of test images and of samples, and test images decoded again
-    by "exact, NFE 20" and so on, with estimates as the sampler has them."""
+def measured(study: Study, sampler: DBIM) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Rows for both ways to encode, of test images and of samples, and what test images come back
+    as, by "exact" and "explicit"."""
     rows, again = [], {}
     targets = [batch["x_0"] for batch in study.batches]
+    samples = [drawn(study, sampler, batch) for batch in study.batches]
     noises = [ImageNoise(study.seed, b["index"].tolist())(b["x_T"]) for b in study.batches]
-    settings = [(nfe, clip) for nfe in nfes for clip in (True, False)]
-    for nfe, clip in track(settings, "Encoding and decoding"):
-        sampler = replace(study.sampler, nfe=nfe, clip_denoised=clip)
-        samples = [drawn(study, sampler, batch) for batch in study.batches]
-        for exact in (True, False):
-            steps = "exact" if exact else "explicit"
-            of_targets = coded(study, sampler, targets, exact)
-            of_samples = coded(study, sampler, samples, exact)
-            way = {"nfe": nfe, "clip": clip, "steps": steps}
-            rows.append({**way, "images": "test", "figures": figures(study, of_targets)})
-            numbers = figures(study, of_samples, torch.cat(noises))
-            rows.append({**way, "images": "samples", "figures": numbers})
-            if clip == study.sampler.clip_denoised:
-                again[f"{steps},\nNFE {nfe}"] = of_targets.again
+    for steps in ("exact", "explicit"):
+        of_targets = coded(study, sampler, targets, steps == "exact")
+        of_samples = coded(study, sampler, samples, steps == "exact")
+        way = {"nfe": sampler.nfe, "clip": sampler.clip_denoised, "steps": steps}
+        rows.append({**way, "images": "test", "figures": figures(study, of_targets)})
+        numbers = figures(study, of_samples, torch.cat(noises))
+        rows.append({**way, "images": "samples", "figures": numbers})
+        again[steps] = of_targets.again
     return rows, again
 
 
@@ -257,10 +252,16 @@ def main() -> None:
     batch = default_collate([study.data[i] for i in shown.tolist()])
     pictured = replace(study.sampler, nfe=sorted(nfes)[len(nfes) // 2])
     save_pictures(options.o, study.denoiser, pictured, batch, study.seed)
-    rows, again = measured(study, nfes)
-    save_reconstructions(options.o, batch, {way: images[shown] for way, images in again.items()})
-    write_json(options.o / "latents.json", finite({**asked, "rows": rows}), indent=1)
-    write_whole(options.o / "latents.md", table(rows))
+    rows, again = [], {}
+    settings = [(nfe, clip) for nfe in nfes for clip in (True, False)]
+    for nfe, clip in track(settings, "Encoding and decoding"):
+        found, images = measured(study, replace(study.sampler, nfe=nfe, clip_denoised=clip))
+        rows += found
+        if clip == study.sampler.clip_denoised:
+            again |= {f"{way},\nNFE {nfe}": of[shown] for way, of in images.items()}
+            save_reconstructions(options.o, batch, again)
+        write_json(options.o / "latents.json", finite({**asked, "rows": rows}), indent=1)
+        write_whole(options.o / "latents.md", table(rows))
     print(table(rows))
     print(f"Pictures and numbers: {options.o}")
 
