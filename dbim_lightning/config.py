@@ -151,11 +151,14 @@ def check_overrides(name: str, cfg: DictConfig, overrides: Sequence[str]) -> Non
         group = key.replace(".", "/")
         if group != key and (CONF / group).is_dir() and not value.startswith("{"):
             raise UserError(f"{word}: conf/{group} has the choices, write {group}={value}")
-        is_known = "_target_" in value or _is_group(key) or takes(cfg, key)
-        if word.startswith("+") and not (is_known or _of_earlier_run(key, name, overrides)):
-            known = known_keys(name, overrides)
-            if key not in known:
-                raise UserError(unknown_key(key, known))
+        is_known = "_target_" in value or _is_group(key)
+        if not word.startswith("+") or _of_earlier_run(key, name, overrides):
+            continue
+        known = known_keys(name, overrides)
+        nodes = {each.partition(".")[0] for each in known}
+        is_taken = key.partition(".")[0] in nodes and takes(cfg, key)
+        if not (is_known or is_taken or key in known):
+            raise UserError(unknown_key(key, known))
 
 
 def takes(cfg: DictConfig, key: str) -> bool:

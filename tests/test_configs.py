@@ -232,6 +232,12 @@ def test_a_choice_given_like_a_key_is_refused_with_the_way_to_give_it(word):
         check_overrides("train", compose("train", []), [word])
 
 
+def test_what_an_evaluation_takes_from_the_checkpoint_is_no_key_of_it():
+    for word in ("+schedule.source_noise=0", "+network.dropout=0.5"):
+        with pytest.raises(UserError, match="there is no key"):
+            check_overrides("evaluate", compose("evaluate", [word]), [word])
+
+
 def test_published_setup_is_the_published_one():
     cfg = compose("train", ["training=published"])
     optimizer = instantiate(cfg.training.optimizer)([torch.nn.Parameter(torch.zeros(1))])

@@ -134,6 +134,8 @@ class Evaluator:
 
     def given(self, path: Path, png: Path | None = None) -> Outcome:
         """Of another program: a folder of images or an .npz file."""
+        if any(metric.noises > 1 for metric in self.protocol.metrics):
+            log.warning("diversity is left out: given samples have one noise for each source")
         given = GivenSamples(path, self.data, self.rank, self.world_size)
         return self._outcome(given, f"Judging {path}", "given", png)
 

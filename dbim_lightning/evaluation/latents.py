@@ -8,6 +8,7 @@ reconstructions, ways between two codes, codes on other sources, and sources tha
 
 import argparse
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def figures(study: Study, of: Coded, eps: Tensor | None = None) -> dict[str, flo
         "calls": of.calls,
         "psnr": (10 * (4 / mse).log10()).mean().item(),
         "mse": 1e3 * mse.mean().item(),
-        "missed": of.missed,
+        **({} if math.isnan(of.missed) else {"missed": of.missed}),
         **statistics(of.eps, hole),
     }
     if study.network is not None:
@@ -198,7 +199,7 @@ def make_study(words: list[str], nfes: list[int]) -> tuple[Study, dict[str, Any]
         UserError: from either, or a sampler that has no code or does not take the schedule.
     """
     if any(word.startswith(("samples=", "save_images=")) for word in words):
-        raise UserError("codes are of the data and of its own samples: leave samples= out")
+        raise UserError("codes are of the data and of own samples: leave samples, save_images out")
     own = [word for key, word in DEFAULTS.items() if not any(w.startswith(key) for w in words)]
     words = [*own, *words]
     cfg = config.compose("evaluate", words)
@@ -243,7 +244,7 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="key=value", help="as of evaluate.py")
     parser.add_argument("-o", type=Path, required=True, metavar="DIR", help="numbers and pictures")
     options = parser.parse_intermixed_args()
-    nfes = calls(options.words, [5, 10, 20, 50, 100])
+    nfes = list(dict.fromkeys(calls(options.words, [5, 10, 20, 50, 100])))
     words = [word for word in options.words if not word.startswith("nfe=")]
     study, asked = make_study(words, nfes)
     # What steps miss stands in the table.

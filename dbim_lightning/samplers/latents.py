@@ -37,7 +37,7 @@ class Code:
     Attributes:
         eps: (B, C, H, W), standard normal where the network is right.
         start: the time of the state that it boots.
-        residual: (B,), the most by which a step missed its image, RMS on [-1, 1]; 0 if explicit.
+        residual: (B,), the most by which a step missed its image, RMS on [-1, 1]; NaN if explicit.
         calls: network calls that it took.
     """
 
@@ -56,6 +56,8 @@ class Code:
                 f"a code of {tuple(self.eps.shape)} for sources of {tuple(x.shape)}: give as many, "
                 "of the same size"
             )
+        if not self.eps.isfinite().all():
+            raise UserError("a code with NaN or infinite values: encode again")
         return self.eps.to(x)
 
 
@@ -76,24 +78,34 @@ def encode(
     """Finds the booting noise with which a sampler makes given images.
 
     Args:
-        denoise, schedule, x_T, mask, cond: as of `Sampler.sample`. Of known pixels, which are
-            the source's whatever the noise, the code says nothing.
+        denoise, schedule, x_T, mask, cond: as of `Sampler.sample`. Known pixels are the source's,
+            whatever x_0 has there, and of them the code says nothing.
         x_0: images (B, C, H, W) in [-1, 1], or unclamped states at t_min.
         sampler: at eta 0; its grid, NFE and clipping are taken, and order 1.
         exact: whether each step is solved, in up to `max_calls` calls, until it misses no image by
             more than `tolerance` (RMS on [-1, 1]); what it misses then is warned of.
 
     Raises:
-        UserError: images and sources of different shapes, noise in the sampler, or an estimate that
+        UserError: images of another shape than their sources or not in this range, another sampler
+            or noise in it, a tolerance or number of calls that nothing meets, or an estimate that
             is not finite.
     """
-    if x_0.shape != x_T.shape:
-        raise UserError(f"images of {tuple(x_0.shape)} for sources of {tuple(x_T.shape)}")
-    if sampler.eta != 0:
-        raise UserError(f"eta={sampler.eta}: a sample has a code at eta=0 alone")
+    if x_0.shape != x_T.shape or x_0.ndim != 4:
+        raise UserError(
+            f"images of {tuple(x_0.shape)} for sources of {tuple(x_T.shape)}: give (B, C, H, W) "
+            "both"
+        )
+    if not (x_0.is_floating_point() and x_0.abs().max() <= FURTHEST):
+        raise UserError(
+            f"x_0: {x_0.dtype} from {x_0.min():.4g} to {x_0.max():.4g}, but images are finite "
+            "floating-point ones in [-1, 1]: take x / 127.5 - 1 of 8-bit images"
+        )
+    if not (tolerance > 0 and max_calls >= 1):
+        raise UserError(f"{tolerance=}, {max_calls=}: use more than 0, and 1 or more")
+    _require_deterministic(sampler)
     estimate = Estimates(denoise, x_T, sampler.clip_denoised, mask, cond)
     times = sampler.times(schedule)
-    x, missed = x_0.to(x_T), []
+    x, missed = estimate.with_known(x_0.to(x_T)), []
 
     def solved(g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, furthest: float) -> Tensor:
         y, by = _fixed_point(g, y, k, furthest, tolerance, max_calls)
@@ -122,7 +134,7 @@ def encode(
         eps = solved(booting, eps, torch.tensor(c), FURTHEST) if exact else booting(eps)
     estimate.require_finite()
     if not exact:
-        return Code(eps, times[0].item(), torch.zeros(len(x)), estimate.calls)
+        return Code(eps, times[0].item(), torch.full((len(x),), torch.nan), estimate.calls)
     ends = [schedule.T, *times]
     _tell(
         [(f"t={ends[-i - 2]:.4g} to {ends[-i - 1]:.4g}", by) for i, by in enumerate(missed)],
@@ -140,9 +152,14 @@ def _tell(missed: list[tuple[str, Tensor]], tolerance: float) -> None:
     count = int((by > tolerance).sum())
     log.warning(
         f"{len(unsolved)} steps miss images; the worst, from {worst}, {count} of {len(by)} by up "
-        f"to {most:.2g}: use more NFE, a finer grid there, or float32 where the network runs in "
-        "half precision"
+        f"to {most:.2g}: use more NFE, a finer grid there, float32 where the network runs in half "
+        "precision, or exact=False, which in few calls comes nearer"
     )
+
+
+def _require_deterministic(sampler: DBIM) -> None:
+    if not isinstance(sampler, DBIM) or sampler.eta != 0:
+        raise UserError(f"{sampler}: images have codes for DBIM at eta=0 alone")
 
 
 def decode(
@@ -162,8 +179,7 @@ def decode(
     Raises:
         UserError: as there, or noise in the sampler, or another start.
     """
-    if sampler.eta != 0:
-        raise UserError(f"eta={sampler.eta}: a code is decoded at eta=0")
+    _require_deterministic(sampler)
     first = sampler.times(schedule)[0].item()
     if abs(first - code.start) > 1e-9:
         raise UserError(
@@ -183,8 +199,10 @@ def interpolate(eps_1: Tensor, eps_2: Tensor, weights: Sequence[float]) -> Tenso
     Returns:
         (len(weights), B, C, H, W).
     """
-    if eps_1.shape != eps_2.shape:
-        raise UserError(f"codes of {tuple(eps_1.shape)} and {tuple(eps_2.shape)}: use equal sizes")
+    if eps_1.shape != eps_2.shape or eps_1.ndim != 4:
+        raise UserError(
+            f"codes of {tuple(eps_1.shape)} and {tuple(eps_2.shape)}: give (B, C, H, W) both"
+        )
     angle = torch.cosine_similarity(eps_1.flatten(1), eps_2.flatten(1)).clamp(-1, 1).acos()
     angle = angle.clamp(min=1e-6)[:, None, None, None]  # equal codes: the limit is linear
     return torch.stack(

@@ -65,8 +65,11 @@ class Estimates:
         x_0_hat = self._denoise(x.detach(), t.expand(len(x)), self._x_T, **self._cond).to(x.dtype)
         self._times.append(t)
         self._sums.append(x_0_hat.sum(dtype=torch.float32))
-        x_0_hat = torch.clamp(x_0_hat, -self._bound, self._bound, out=unheld(spare))
-        return x_0_hat if self._mask is None else self._x_T.lerp(x_0_hat, self._mask)
+        return self.with_known(torch.clamp(x_0_hat, -self._bound, self._bound, out=unheld(spare)))
+
+    def with_known(self, x_0: Tensor) -> Tensor:
+        """x_0 with the known pixels of the source."""
+        return x_0 if self._mask is None else self._x_T.lerp(x_0, self._mask)
 
     @property
     def calls(self) -> int:
@@ -228,5 +231,10 @@ def _mask_like(mask: Tensor, x_T: Tensor) -> Tensor:
         raise UserError(
             f"mask of shape {tuple(mask.shape)} for images of {tuple(x_T.shape)}: "
             f"use {(len(x_T), 1, *x_T.shape[2:])}, with 1 in the hole"
+        )
+    low, high = mask.aminmax()
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"mask from {low:.4g} to {high:.4g}: use 1 in the hole, 0 where x_T is known"
         )
     return mask.to(x_T)

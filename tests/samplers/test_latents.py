@@ -15,7 +15,7 @@ from dbim_lightning.bridge import (
     VPSchedule,
 )
 from dbim_lightning.errors import UserError
-from dbim_lightning.samplers import DBIM, ImageNoise, Karras, KarrasSigma
+from dbim_lightning.samplers import DBIM, DDBM, ImageNoise, Karras, KarrasSigma
 from dbim_lightning.samplers.latents import Code, decode, encode, interpolate
 
 ALL_SCHEDULES = SCHEDULES | {"brownian": BrownianSchedule()}
@@ -80,9 +80,12 @@ def test_known_pixels_stay_those_of_the_source():
     mask = torch.zeros(4, 1, 8, 8)
     mask[..., :4] = 1
     images = SAMPLER.sample(TOY, SCHEDULE, SOURCES, ImageNoise(0, range(4)), mask=mask)
-    code = encode(TOY, SCHEDULE, images, SOURCES, SAMPLER, mask=mask)
+    elsewhere = images.where(mask > 0, -images)
+    code = encode(TOY, SCHEDULE, elsewhere, SOURCES, SAMPLER, mask=mask)
     again = decode(TOY, SCHEDULE, code, SOURCES, SAMPLER, mask=mask)
-    torch.testing.assert_close(again, images, rtol=0, atol=1e-3)
+    hole = mask.expand_as(images) > 0
+    torch.testing.assert_close(again[hole], images[hole], rtol=0, atol=1e-3)
+    torch.testing.assert_close(again[~hole], SOURCES[~hole], rtol=0, atol=0.03)
 
 
 def test_steps_that_are_not_solved_are_said(caplog):
@@ -113,8 +116,32 @@ def test_between_two_codes_all_are_standard_normal():
     ("call", "message"),
     [
         (lambda: encode(TOY, SCHEDULE, SOURCES[:2], SOURCES, SAMPLER), r"images of \(2, .*\(4, "),
-        (lambda: encode(TOY, SCHEDULE, SOURCES, SOURCES, DBIM(5, eta=0.5)), r"eta=0.5: .*eta=0"),
-        (lambda: decode(TOY, SCHEDULE, code_of(4), SOURCES, DBIM(5, eta=1.0)), "eta=1.0: .*eta=0"),
+        (
+            lambda: encode(TOY, SCHEDULE, SOURCES, SOURCES, DBIM(5, eta=0.5)),
+            r"eta=0.5.*: .* DBIM at eta=0 alone",
+        ),
+        (
+            lambda: decode(TOY, SCHEDULE, code_of(4), SOURCES, DBIM(5, eta=1.0)),
+            "eta=1.0.* at eta=0",
+        ),
+        (lambda: encode(TOY, SCHEDULE, SOURCES, SOURCES, DDBM(5)), r"DDBM\(.*for DBIM at eta=0"),
+        (lambda: decode(TOY, SCHEDULE, code_of(4), SOURCES, DDBM(5)), r"DDBM\(.*for DBIM at"),
+        (lambda: encode(TOY, SCHEDULE, 127.5 * SOURCES, SOURCES, SAMPLER), r"x_0: .* take x / 127"),
+        (lambda: encode(TOY, SCHEDULE, SOURCES * torch.nan, SOURCES, SAMPLER), "x_0: .* from nan"),
+        (lambda: encode(TOY, SCHEDULE, SOURCES[0], SOURCES[0], SAMPLER), r"give \(B, C, H, W\)"),
+        (
+            lambda: encode(TOY, SCHEDULE, SOURCES, SOURCES, SAMPLER, tolerance=torch.nan),
+            "tolerance=nan, .* use more than 0",
+        ),
+        (
+            lambda: encode(TOY, SCHEDULE, SOURCES, SOURCES, SAMPLER, mask=255 * (SOURCES > 0)),
+            "mask from 0 to 255: use 1 in the hole",
+        ),
+        (
+            lambda: decode(TOY, SCHEDULE, code_of(4).of(SOURCES / 0), SOURCES, SAMPLER),
+            "a code with NaN or infinite values",
+        ),
+        (lambda: interpolate(SOURCES[0], SOURCES[0], [0.5]), r"give \(B, C, H, W\)"),
         (lambda: decode(TOY, SCHEDULE, code_of(2), SOURCES, SAMPLER), r"code of \(2, .*\(4, "),
         (
             lambda: decode(TOY, SCHEDULE, code_of(4), SOURCES, DBIM(5, grid=Karras(start=0.9))),

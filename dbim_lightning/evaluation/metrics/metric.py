@@ -24,7 +24,7 @@ class Column:
 
     title: of its column and panel.
     digits: after the point.
-    better: "↓" or "↑".
+    better: "↓" or "↑"; empty where neither is.
     unit: such as "dB"; empty for none.
     scale: by which the number is multiplied.
     plotted: whether it gets a panel.
@@ -40,8 +40,10 @@ class Column:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if self.better not in ("↓", "↑"):
-            raise UserError(f"better={self.better} of the column {self.title}: give ↓ or ↑")
+        if self.better not in ("↓", "↑", ""):
+            raise UserError(
+                f"better={self.better} of the column {self.title}: give ↓ or ↑, or nothing"
+            )
 
 
 class Metric(ABC):

@@ -36,7 +36,7 @@ class NearestTraining(Means):
             "the distance to the nearest training target: far below that of the targets is memory"
         )
         title = network.titled("nearest")
-        self.columns = {self._distance: Column(title, 2, "↑", plotted=False, note=note)}
+        self.columns = {self._distance: Column(title, 2, "", plotted=False, note=note)}
 
     def compare_with_training(self, data: Dataset, reference_of: ReferenceOf) -> None:
         self._data, self._features = data, reference_of(self.network).features

@@ -20,7 +20,7 @@ _SAID = ("seed", *(f"protocol.{key}" for key in _OF_PROTOCOL), "origin.precision
 def header(column: Column) -> str:
     """Such as "PSNR, dB ↑"."""
     unit = f", {column.unit}" if column.unit else ""
-    return f"{column.title}{unit} {column.better}"
+    return f"{column.title}{unit} {column.better}".rstrip()
 
 
 def table(jobs: list[Job]) -> str:
