@@ -76,6 +76,32 @@ def test_a_code_gives_its_image_back():
     assert (worse - images).square().mean() > (again - images).square().mean()
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_code_is_decoded_by_any_order(order):
+    """Of many steps all orders give the image of the fine code."""
+    fine = DBIM(200, grid=KarrasSigma())
+    images = fine.sample(TOY, SCHEDULE, SOURCES, ImageNoise(0, range(4)))
+    code = encode(TOY, SCHEDULE, images, SOURCES, fine, exact=False)
+    again = decode(TOY, SCHEDULE, code, SOURCES, DBIM(100, order=order, grid=KarrasSigma()))
+    assert (again - images).square().mean().sqrt() < 0.02
+    others = ImageNoise(1, range(4))(SOURCES)
+    elsewhere = decode(TOY, SCHEDULE, code.of(others), SOURCES, DBIM(100, grid=KarrasSigma()))
+    assert (elsewhere - images).square().mean().sqrt() > 0.1
+
+
+def test_labels_reach_the_network():
+    def labelled(x, t, x_T, y):
+        return TOY(x, t, x_T) * y[:, None, None, None]
+
+    y = torch.tensor([0.2, 0.4, 0.6, 0.8])
+    images = SAMPLER.sample(labelled, SCHEDULE, SOURCES, ImageNoise(0, range(4)), y=y)
+    code = encode(labelled, SCHEDULE, images, SOURCES, SAMPLER, y=y)
+    again = decode(labelled, SCHEDULE, code, SOURCES, SAMPLER, y=y)
+    torch.testing.assert_close(again, images, rtol=0, atol=1e-3)
+    wrong = decode(labelled, SCHEDULE, code, SOURCES, SAMPLER, y=y.flip(0))
+    assert (wrong - images).abs().max() > 0.05
+
+
 def test_known_pixels_stay_those_of_the_source():
     mask = torch.zeros(4, 1, 8, 8)
     mask[..., :4] = 1
