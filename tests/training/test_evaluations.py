@@ -234,7 +234,7 @@ def test_impossible_values_are_named(tmp_path, values, message):
         }
     )
     with pytest.raises(UserError, match=message):
-        make_evaluations(cfg, tmp_path)
+        make_evaluations(cfg, tmp_path, VPSchedule())
 
 
 def test_more_images_than_the_split_has_are_all(tmp_path):
