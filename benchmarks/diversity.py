@@ -1,7 +1,8 @@
 """How diverse samples are beside the data: python -m benchmarks.diversity checkpoint=PATH
 
-Takes the test drawings of OpenMoji that exist in six or more colours (of skin, mostly): six samples
-of each, with six noises, beside six of the artist's own. Words are those of evaluate.py.
+Takes the test sources that have six or more targets: of OpenMoji the drawings that the artist has
+coloured so often, of skin mostly. Six samples of each, with six noises, are set beside six targets.
+Words say which bridge and which data, as for evaluate.py.
 """
 
 import sys
@@ -9,17 +10,19 @@ from collections import defaultdict
 from functools import partial
 
 import torch
+from omegaconf import OmegaConf
 from rich.progress import track
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, default_collate
 
 from dbim_lightning import config
 from dbim_lightning.bridge import BridgeDenoiser
-from dbim_lightning.data import OpenMoji, Pair
+from dbim_lightning.data import Pair
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation.features import EfficientNetLite0
 from dbim_lightning.evaluation.images import images_of
 from dbim_lightning.evaluation.metrics import Diversity
-from dbim_lightning.evaluation.origin import device_named, named_bridge
+from dbim_lightning.evaluation.origin import device_named, named_bridge, named_data
+from dbim_lightning.options import EVALUATE
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import DBIM, DDBM, ECSI, DBMSolver, KarrasSigma, Sampler, draw
 
@@ -40,12 +43,19 @@ SAMPLERS = {  # title -> NFE -> sampler
 }
 
 
-def coloured_often() -> list[list[Pair]]:
-    """The pairs of each drawing."""
-    pairs, of_source = OpenMoji("test"), defaultdict(list)
+def coloured_often(pairs: Dataset) -> list[list[Pair]]:
+    """The pairs of each source.
+
+    Raises:
+        UserError: none has so many.
+    """
+    of_source = defaultdict(list)
     for i in range(len(pairs)):
         of_source[to_uint8(pairs[i]["x_T"]).numpy().tobytes()].append(pairs[i])
-    return [found[:COLOURS] for found in of_source.values() if len(found) >= COLOURS]
+    often = [found[:COLOURS] for found in of_source.values() if len(found) >= COLOURS]
+    if not often:
+        raise UserError(f"no source of these data has {COLOURS} targets: take others, or OpenMoji")
+    return often
 
 
 def row(batch: Pair, samples: torch.Tensor) -> str:
@@ -62,9 +72,11 @@ def sampled(denoiser: BridgeDenoiser, sampler: Sampler, batch: Pair) -> torch.Te
 
 
 def main() -> None:
-    cfg = config.compose("evaluate", sys.argv[1:])
-    denoiser = named_bridge(cfg, device_named(cfg.device)).denoiser
-    drawings = coloured_often()
+    cfg = config.configured("evaluate", sys.argv[1:], EVALUATE)
+    bridge = named_bridge(cfg, device_named(cfg.device))
+    denoiser = bridge.denoiser
+    data = config.instantiate(OmegaConf.create(named_data(cfg, bridge)))
+    drawings = coloured_often(data("test"))
     batch = default_collate([pairs[0] for pairs in drawings])
     own = [torch.stack([pair["x_0"] for pair in pairs]) for pairs in drawings]
     lines = [f"| the artist's own | – | {row(batch, torch.stack(own, dim=1))}"]

@@ -38,6 +38,20 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
         return _composed(name, overrides)
 
 
+def configured(name: str, words: Sequence[str], values: Mapping[str, Any]) -> DictConfig:
+    """The configuration conf/NAME.yaml with the words of a command, checked.
+
+    Args:
+        values: types and ranges, `TRAIN` or `EVALUATE`.
+
+    Raises:
+        UserError: a configuration that does not exist, lacks something or has a wrong value.
+    """
+    cfg = compose(name, words)
+    check_overrides(name, cfg, words)
+    return checked(cfg, values)
+
+
 def parse_command(parser: ArgumentParser) -> tuple[Namespace, DictConfig]:
     """The options of a command, and the training configuration that its other words describe.
 
@@ -47,10 +61,7 @@ def parse_command(parser: ArgumentParser) -> tuple[Namespace, DictConfig]:
     parser.add_argument("dataset", help="dataset=NAME, then dataset.key=value as for train.py")
     parser.add_argument("--config-dir", metavar="DIR", help="a folder with more choices")
     options, rest = parser.parse_known_args()
-    words = [options.dataset, *rest]
-    cfg = compose("train", words)
-    check_overrides("train", cfg, words)
-    return options, checked(cfg, TRAIN)
+    return options, configured("train", [options.dataset, *rest], TRAIN)
 
 
 def instantiate(node: DictConfig, **options: Any) -> Any:
@@ -151,13 +162,13 @@ def check_overrides(name: str, cfg: DictConfig, overrides: Sequence[str]) -> Non
         group = key.replace(".", "/")
         if group != key and (CONF / group).is_dir() and not value.startswith("{"):
             raise UserError(f"{word}: conf/{group} has the choices, write {group}={value}")
-        is_known = "_target_" in value or _is_group(key)
-        if not word.startswith("+") or _of_earlier_run(key, name, overrides):
+        is_known = "_target_" in value or _is_group(key) or _of_earlier_run(key, name, overrides)
+        if not word.startswith("+") or is_known:
             continue
         known = known_keys(name, overrides)
         nodes = {each.partition(".")[0] for each in known}
         is_taken = key.partition(".")[0] in nodes and takes(cfg, key)
-        if not (is_known or is_taken or key in known):
+        if key not in known and not is_taken:
             raise UserError(unknown_key(key, known))
 
 

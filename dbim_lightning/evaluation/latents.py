@@ -201,10 +201,7 @@ def make_study(words: list[str], nfes: list[int]) -> tuple[Study, dict[str, Any]
     if any(word.startswith(("samples=", "save_images=")) for word in words):
         raise UserError("codes are of the data and of own samples: leave samples, save_images out")
     own = [word for key, word in DEFAULTS.items() if not any(w.startswith(key) for w in words)]
-    words = [*own, *words]
-    cfg = config.compose("evaluate", words)
-    config.check_overrides("evaluate", cfg, words)
-    cfg = config.checked(cfg, EVALUATE)
+    cfg = config.configured("evaluate", [*own, *words], EVALUATE)
     sampler = config.make_sampler(cfg.sampler, 2)
     if not isinstance(sampler, DBIM) or sampler.eta != 0 or sampler.order != 1:
         raise UserError(f"{sampler}: choose sampler=dbim at eta 0 and order 1, whose steps go back")

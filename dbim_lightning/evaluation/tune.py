@@ -148,9 +148,7 @@ def make_tuning(words: list[str], metric: str | None) -> Tuning:
             "and metrics.split out"
         )
     words = [*words, "metrics.split=validation", "++metrics.baselines=false"]
-    cfg = config.compose("evaluate", words)
-    config.check_overrides("evaluate", cfg, words)
-    cfg = config.checked(cfg, EVALUATE)
+    cfg = config.configured("evaluate", words, EVALUATE)
     device = device_named(cfg.device)
     bridge = named_bridge(cfg, device)
     denoiser = bridge.denoiser
