@@ -95,6 +95,19 @@ def test_exact_inversion_finds_the_noise_of_the_source():
     assert (explicit.eps - code.eps).square().mean().sqrt() < 0.2
 
 
+def test_a_network_that_heeds_the_noise_of_the_source_is_inverted_too():
+    schedule = VPSchedule(source_noise=BETA)
+    sampler = DBIM(20, clip_denoised=False, grid=KarrasSigma())
+    x_T, states, noise = X_T[..., :8, :8], [], ImageNoise(0, [0])
+
+    def denoise(x, t, x_T):
+        return 0.5 * x.tanh()
+
+    sampler.sample(denoise, schedule, x_T, noise, on_step=lambda *step: states.append(step[2]))
+    code = encode(denoise, schedule, states[-1], x_T, sampler, tolerance=1e-13)
+    assert (code.eps - ImageNoise(0, [0])(x_T)).abs().max() < 1e-8
+
+
 @pytest.mark.parametrize("sampler", [DDBM(5), DBMSolver(6), ECSI(5)])
 def test_samplers_that_follow_the_bridge_to_x_T_alone_say_so(sampler):
     schedule = VPSchedule(source_noise=BETA)

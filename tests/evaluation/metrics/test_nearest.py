@@ -12,7 +12,7 @@ from dbim_lightning.evaluation.references.statistics import make_reference
 
 TRAINING = random_images(30, 8, seed=1).targets
 DATA = [{"x_0": image / 127.5 - 1} for image in TRAINING]
-IMAGES = random_images(20, 8)
+IMAGES = random_images(60, 8)
 
 
 def metric():
@@ -48,7 +48,7 @@ def test_the_picture_has_the_nearest_pairs_of_all_processes(monkeypatch):
     processes, sums = [metric(), metric()], []
     for rank, process in enumerate(processes):
         monkeypatch.setattr(nearest, "rank_and_world_size", lambda rank=rank: (rank, 2))
-        sums.append(in_batches(process, part(IMAGES, slice(rank, 20, 2)), 3, 20))
+        sums.append(in_batches(process, part(IMAGES, slice(rank, 60, 2)), 3, 60))
     first = processes[0]
     values = first.compute({name: sums[0][name] + sums[1][name] for name in sums[0]})
     found, expected = dict(first.rows), distances(IMAGES.samples)
