@@ -232,7 +232,8 @@ def _fixed_point(
         f = g(y) - y
         now = k * f.square().mean(dim=(1, 2, 3)).sqrt().cpu()
         is_better = now < missed
-        best = torch.where(is_better.to(y.device)[:, None, None, None], y + f, best)
+        found = (y + f).clamp(-furthest, furthest)
+        best = torch.where(is_better.to(y.device)[:, None, None, None], found, best)
         missed = torch.where(is_better, now, missed)
         if (missed <= tolerance).all() or not now.isfinite().all():
             break
