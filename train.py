@@ -33,21 +33,20 @@ from dbim_lightning.sampler_files import require_tuned_for, take_sampler_files
 from dbim_lightning.samplers import Sampler
 from dbim_lightning.training import (
     BridgeModule,
+    Checkpoints,
     Evaluations,
+    ImagesPerSecond,
+    Previews,
+    Progress,
+    Stops,
+    TimeIsUp,
+    WholeFiles,
     device_of,
     load_initial,
     make_loggers,
     trainer_precision,
 )
-from dbim_lightning.training.callbacks import (
-    Checkpoints,
-    ImagesPerSecond,
-    Previews,
-    Progress,
-    TimeIsUp,
-    how_to_resume,
-)
-from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, LAST, require_own
+from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, is_finished, named, require_own
 from dbim_lightning.weights import read_denoiser
 
 ENDING = OSError, MisconfigurationException  # with one line, like the project's own errors
@@ -132,19 +131,31 @@ def make_trainer(
     options["val_check_interval"] *= options["accumulate_grad_batches"]  # which counts batches
     shows_progress = options.get("enable_progress_bar") is not False
     max_time = time_limit(options.pop("max_time", None))
-    return config.instantiate(
+    checkpoints = Checkpoints(
+        folder / CHECKPOINTS, cfg.checkpoint_every_n_steps, **dict(cfg.checkpoint)
+    )
+    trainer = config.instantiate(
         OmegaConf.create(options),
         default_root_dir=folder,
-        logger=make_loggers(folder, cfg.wandb_project, step),
+        logger=False,
+        plugins=[WholeFiles()],
         callbacks=[
             *([Progress(refresh_rate=10)] if shows_progress else []),
             ImagesPerSecond(),
             Previews(folder / "previews", samplers, cfg.preview.num_images, cfg.precision),
             *make_evaluations(cfg, folder, schedule),
             config.instantiate(cfg.training.ema),
-            Checkpoints(folder / CHECKPOINTS, cfg.checkpoint_every_n_steps, max_time),
+            checkpoints,
+            Stops(checkpoints, max_time, "resume=auto" in HydraConfig.get().overrides.task),
         ],
     )
+    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.strategy.launcher is not None:
+        raise UserError(
+            "a sweep cannot start several processes for each run: torchrun --nproc-per-node=N "
+            "train.py -m, or one run after the other"
+        )
+    trainer.loggers = make_loggers(folder, cfg.wandb_project, step)
+    return trainer
 
 
 def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
@@ -156,14 +167,19 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
     words = list(HydraConfig.get().overrides.task)
     if odd := [word for word in sys.argv if printable(word) != word]:
         raise UserError(f"{printable(odd[0])} is not UTF-8: rename or link what it names")
-    if cfg.resume:
-        saved = read_denoiser(Path(cfg.resume))
-        cfg, step = earlier.resumed(saved.config, cfg, words), saved.step
+    step, before = None, []
+    if checkpoint := named(cfg.resume, folder):
+        saved = read_denoiser(checkpoint)
+        step, before = saved.step, saved.config.get("command", [])
+        cfg.resume = str(checkpoint)
+        cfg = earlier.resumed(saved.config, cfg, [word for word in words if word not in before])
     else:
+        cfg.resume = None
         config.check_overrides("train", cfg, words)
-        step = None
+    command = dict.fromkeys(word for word in [*before, *words] if "${" not in word)
+    OmegaConf.update(cfg, "command", list(command), force_add=True)
     cfg = config.checked(cfg, TRAIN)
-    if step is not None and step >= cfg.trainer.max_steps:
+    if step is not None and step >= cfg.trainer.max_steps and is_finished(folder, step):
         raise UserError(
             f"{cfg.resume} stands at step {step} of {cfg.trainer.max_steps}: "
             "give a larger trainer.max_steps to train on"
@@ -198,11 +214,6 @@ def train(cfg: DictConfig, folder: Path) -> None:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
         load_initial(module.denoiser, Path(cfg.weights), schedule)
     trainer = make_trainer(cfg, folder, step, module.denoiser.schedule)
-    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.strategy.launcher is not None:
-        raise UserError(
-            "a sweep cannot start several processes for each run: torchrun --nproc-per-node=N "
-            "train.py -m, or one run after the other"
-        )
     if trainer.is_global_zero:
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     count = sum(parameter.numel() for parameter in module.parameters())
@@ -210,10 +221,12 @@ def train(cfg: DictConfig, folder: Path) -> None:
     try:
         trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
     except TimeIsUp:
-        print_once(how_to_resume(trainer.global_step, folder / CHECKPOINTS / LAST))
         return
     metrics = {key: value.item() for key, value in trainer.logged_metrics.items()}
-    if trainer.limit_val_batches != 0 and trainer.max_steps % cfg.trainer.val_check_interval:
+    is_validated = step != trainer.max_steps and not (
+        trainer.max_steps % cfg.trainer.val_check_interval
+    )
+    if trainer.limit_val_batches != 0 and not is_validated:
         metrics |= trainer.validate(module, data, verbose=False)[0]
     if trainer.is_global_zero:
         write_json(folder / FINISHED, {"step": trainer.global_step, **metrics})

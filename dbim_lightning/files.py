@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -27,10 +28,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, flush: bool = True) -> Iterator[Path]:
     """Gives a path beside `path` to write to, and renames it once the block is done.
 
     The folder is made. Several processes may write the same file; a block that fails leaves none.
+
+    Args:
+        flush: waits until the file is on the disk, so that it survives also a machine that stops.
 
     Raises:
         UserError: the folder cannot be made or written, or the disk is full.
@@ -40,9 +44,21 @@ def whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield beside
+            if flush:
+                _flush(beside)
             beside.replace(path)
+            if flush:
+                _flush(path.parent)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

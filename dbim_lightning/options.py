@@ -76,7 +76,9 @@ TRAIN: dict[str, Any] = {
     "evaluation.num_images": Annotated[int, Range(2)],
     "evaluation.best": str | None,
     "precision": str,
-    "checkpoint_every_n_steps": COUNT,
+    "checkpoint_every_n_steps": COUNT | None,
+    "checkpoint.keep_last": COUNT,
+    "checkpoint.keep_every_n_steps": COUNT | None,
     "wandb_project": str,
 }
 

@@ -24,7 +24,7 @@ from dbim_lightning.weights import load_weights, read_denoiser
 
 def test_training_leaves_checkpoints_curves_previews_and_result(trained):
     names = {path.name for path in (trained / "checkpoints").iterdir()}
-    assert names == {"step_0000004.ckpt", "last.ckpt"}
+    assert names == {"step_0000004.ckpt", "step_0000006.ckpt", "last.ckpt"}
     assert {p.name for p in (trained / "previews").iterdir()} == {
         "step_0000003.png",
         "step_0000006.png",

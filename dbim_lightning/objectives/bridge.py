@@ -5,7 +5,6 @@ t ~ times,  x_t = a_t x_T + b_t x_0 + c_t eps,  loss = |D(x_t, t, x_T) - x_0|^2 
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from dbim_lightning.bridge import BridgeDenoiser, conditions, like
@@ -27,8 +26,8 @@ class BridgeMatching(Objective):
     mask: bool = False
 
     def __call__(self, denoiser: BridgeDenoiser, batch: Batch, step: int) -> Values:
-        u = torch.rand(len(batch["x_0"]), dtype=torch.float64)
-        return {"u": u, **self.at(denoiser, batch, u, torch.randn_like(batch["x_0"]))}
+        u, eps = self.draws(batch)
+        return {"u": u, **self.at(denoiser, batch, u, eps)}
 
     def at(self, denoiser: BridgeDenoiser, batch: Batch, u: Tensor, eps: Tensor) -> Values:
         t = self.times(denoiser.schedule, denoiser.schedule.t_max, u)

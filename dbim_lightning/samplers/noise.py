@@ -9,10 +9,15 @@ from torch import Tensor
 from dbim_lightning.errors import UserError
 
 
+def mixed_seed(*numbers: int) -> int:
+    """A seed from 0 to 2^63 - 1 that depends on all numbers and their order."""
+    digest = hashlib.sha256("/".join(map(str, numbers)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
 def image_generator(seed: int, index: int) -> torch.Generator:
     """A CPU generator for one image, whatever batch, order or device it is sampled in."""
-    digest = hashlib.sha256(f"{seed}/{index}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.Generator().manual_seed(mixed_seed(seed, index))
 
 
 class ImageNoise:

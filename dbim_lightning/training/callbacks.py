@@ -1,9 +1,6 @@
-"""What happens around the training steps: checkpoints, previews, speed."""
+"""What a training shows of itself: progress, speed, previews."""
 
-import math
-import signal
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,94 +9,9 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import default_collate
 
-from dbim_lightning.commands import word
 from dbim_lightning.data import spread
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import Sampler, draw
-from dbim_lightning.training.folder import LAST
-
-
-class TimeIsUp(Exception):
-    """Training has taken as long as it may."""
-
-
-class Checkpoints(Callback):
-    """Saves `last.ckpt` and `step_N.ckpt` every so many steps, and `last.ckpt` at the end.
-
-    Ctrl-C finishes the step (or validation) under way, saves `last.ckpt`, says how to resume, and
-    leaves with status 130; a second Ctrl-C leaves at once. An error saves `last.ckpt`, too, in a
-    training of one process. It must follow the EMA callback.
-
-    Args:
-        folder: of the checkpoints.
-        every_n_steps: from one checkpoint to the next.
-        max_time: after which `last.ckpt` is saved and `TimeIsUp` raised, or None.
-    """
-
-    def __init__(self, folder: Path, every_n_steps: int, max_time: timedelta | None = None):
-        self.folder, self.every_n_steps, self.max_time = folder, every_n_steps, max_time
-        self._interrupted, self._saved, self._previous = False, math.inf, None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start, self._saved = time.monotonic(), trainer.global_step
-        self._previous = signal.signal(signal.SIGINT, self._interrupt)
-
-    def _interrupt(self, *_: Any) -> None:
-        signal.signal(signal.SIGINT, self._previous)
-        self._interrupted = True
-        print("\nInterrupted: saving after this step. Ctrl-C again leaves at once.", flush=True)
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        self._leave_if_interrupted(trainer)
-        if self.max_time is not None:
-            is_over = time.monotonic() - self._start > self.max_time.total_seconds()
-            if trainer.strategy.broadcast(is_over):
-                self._save_last(trainer)
-                raise TimeIsUp
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._leave_if_interrupted(trainer)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        step = trainer.global_step
-        is_periodic = step % self.every_n_steps == 0
-        if is_periodic:
-            trainer.save_checkpoint(self.folder / f"step_{step:07d}.ckpt")
-        if is_periodic or step == trainer.max_steps:
-            self._save_last(trainer)
-
-    def _save_last(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.folder / LAST)
-        self._saved = trainer.global_step
-
-    def _leave_if_interrupted(self, trainer: Trainer) -> None:
-        if self._interrupted and trainer.global_step < trainer.max_steps:
-            self._save_last(trainer)
-            print(how_to_resume(trainer.global_step, self.folder / LAST), flush=True)
-            raise SystemExit(130)
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-        is_error = isinstance(exception, Exception) and trainer.world_size == 1
-        is_whole = all(parameter.isfinite().all() for parameter in pl_module.parameters())
-        if is_error and is_whole and trainer.global_step > self._saved:
-            self._save_last(trainer)
-            print(how_to_resume(trainer.global_step, self.folder / LAST), flush=True)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        signal.signal(signal.SIGINT, self._previous)
-
-
-def how_to_resume(step: int, checkpoint: Path) -> str:
-    """What to tell whoever has to go on by hand, below the progress bar."""
-    return f"\nSaved step {step}. Resume with: python train.py {word('resume', checkpoint)}"
 
 
 class Progress(TQDMProgressBar):

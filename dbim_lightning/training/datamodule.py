@@ -1,8 +1,10 @@
 """Any dataset of pairs, as the loaders that the Trainer asks for."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -10,23 +12,38 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from dbim_lightning.data import Pair, spread
 from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError
+from dbim_lightning.samplers.noise import mixed_seed
 from dbim_lightning.training.stream import ShuffledStream
 
 _SPLITS_OF_STAGE = {"fit": ("train", "validation"), "validate": ("validation",)}
 
 
-class RandomFlip(Dataset):
-    """Mirrors target, source and mask together, with probability 0.5 (torch's global RNG)."""
+class TrainingPairs(Dataset):
+    """Pairs with "seed", of the random numbers that training draws for them.
 
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
+    All that is drawn follows from the position in the stream, whichever process or run comes there:
+    what a data set draws from `random`, NumPy's and torch's global generators, flips, and "seed".
+
+    Args:
+        dataset: of the split.
+        seed: of the stream.
+        flip: mirrors target, source and mask together, with probability 0.5.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, flip: bool):
+        self.dataset, self.seed, self.flip = dataset, seed, flip
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Pair:
-        pair = dict(self.dataset[index])
-        if torch.rand(()) < 0.5:
+    def __getitem__(self, place: tuple[int, int]) -> Pair:
+        position, index = place
+        seed = mixed_seed(self.seed, position)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)
+        pair = {**self.dataset[index], "seed": mixed_seed(self.seed, position, 1)}
+        if self.flip and torch.rand(()) < 0.5:
             for key in pair.keys() & {"x_0", "x_T", "mask"}:
                 pair[key] = pair[key].flip(-1)
         return pair
@@ -111,8 +128,7 @@ class PairDataModule(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        data = RandomFlip(data) if self.flip else data
-        return self._loader(data, sampler=stream)
+        return self._loader(TrainingPairs(data, self.seed, self.flip), sampler=stream)
 
     def val_dataloader(self) -> DataLoader:
         """A fixed subset where the split is large.
@@ -130,6 +146,14 @@ class PairDataModule(LightningDataModule):
             data = spread(data, self.num_validation_images)
         own = range(self.trainer.global_rank, len(data), self.trainer.world_size)
         return self._loader(Subset(data, own))
+
+    def transfer_batch_to_device(
+        self, batch: Pair, device: torch.device, dataloader_idx: int
+    ) -> Pair:
+        """The seeds stay, so that reading them does not wait for the device."""
+        on_cpu = {key: batch[key] for key in batch.keys() & {"seed"}}
+        rest = {key: value for key, value in batch.items() if key not in on_cpu}
+        return super().transfer_batch_to_device(rest, device, dataloader_idx) | on_cpu
 
     def _limit(self, data: Dataset) -> Dataset:
         if self.max_images is None:

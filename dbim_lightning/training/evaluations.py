@@ -18,6 +18,7 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
 from dbim_lightning.files import whole, write_json
 from dbim_lightning.samplers import Sampler
+from dbim_lightning.training.checkpoints import save, tell
 
 BEST = "best.json"
 
@@ -61,11 +62,19 @@ class Evaluations(Callback):
         self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.calls}": s for s in samplers}
         self.every_n_steps, self.num_images, self.best = every_n_steps, num_images, best
         self.precision = precision
-        self._step, self._smallest, self._improved = 0, math.inf, False
+        self._step, self._smallest, self._improved = None, math.inf, False
+        self._evaluator: Evaluator | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._step = state["step"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._dataset = pl_module.config.get("dataset")
-        self._step, self._smallest = trainer.global_step, self._kept()
+        self._step = trainer.global_step if self._step is None else self._step
+        self._smallest = self._kept()
         with isolate_rng():
             self._evaluator = self._make_evaluator(pl_module)
         metrics = [m for m in self._evaluator.protocol.metrics if m.noises == 1]
@@ -75,6 +84,11 @@ class Evaluations(Callback):
             raise UserError(f"evaluation.best={self.best}: choose one of {', '.join(logged)}")
         with isolate_rng():  # a metric that fails shall do so now
             self._evaluator.judge_sources("Trying the metrics on the sources")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that goes on from its last step begins here."""
+        if self._evaluator is None:
+            self.on_train_start(trainer, pl_module)
 
     def _kept(self) -> float:
         """The cost of the best checkpoint that an earlier run left in the folder."""
@@ -138,7 +152,9 @@ class Evaluations(Callback):
             return
         self._improved, folder = False, self.folder / "checkpoints"
         if trainer.state.fn == TrainerFn.FITTING:
-            trainer.save_checkpoint(folder / "best.ckpt")
+            if error := save(trainer, folder / "best.ckpt"):
+                tell(f"warning: {error}; the best is not kept")
+                return
         elif trainer.is_global_zero:
             with whole(folder / "best.ckpt") as beside:
                 shutil.copyfile(folder / "last.ckpt", beside)

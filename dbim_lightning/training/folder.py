@@ -1,6 +1,9 @@
 """The folder of a run, which holds one run alone."""
 
 import json
+import re
+import zipfile
+import zlib
 from pathlib import Path
 
 from dbim_lightning.commands import word
@@ -8,6 +11,61 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.weights.files import read_tensors
 
 CHECKPOINTS, LAST, FINISHED = "checkpoints", "last.ckpt", "training.json"
+
+
+def step_name(step: int) -> str:
+    """Of a checkpoint."""
+    return f"step_{step:07d}.ckpt"
+
+
+def steps_in(checkpoints: Path) -> list[str]:
+    """Names of the checkpoints of steps in a folder."""
+    return [path.name for path in checkpoints.glob("step_*.ckpt")]
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint of a run that can be read, or None; names those that cannot."""
+    checkpoints = folder / CHECKPOINTS
+    paths = [path for path in checkpoints.glob("*.ckpt") if re.match("step_|last", path.name)]
+    seen = set()
+    for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))[::-1]:
+        if path.stat().st_ino in seen:
+            continue
+        seen.add(path.stat().st_ino)
+        if (reason := _why_broken(path)) is None:
+            return path
+        print(f"{path} is broken ({reason}): taking the one before")
+    return None
+
+
+def _why_broken(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (name := archive.testzip()) is not None:
+                return f"wrong checksum of {name}"
+        read_tensors(path)
+    except (UserError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return str(error)
+    return None
+
+
+def named(resume: str | None, folder: Path) -> Path | None:
+    """The checkpoint to go on from, or None for a new run.
+
+    Args:
+        resume: a checkpoint, the folder of a run, or "auto": the folder that is written to, which
+            may be new.
+
+    Raises:
+        UserError: a folder without a whole checkpoint.
+    """
+    if resume == "auto":
+        return newest_whole(folder)
+    if not resume or not Path(resume).is_dir():
+        return Path(resume) if resume else None
+    if (found := newest_whole(Path(resume))) is None:
+        raise UserError(f"{resume} has no whole checkpoint: give the folder of a run of train.py")
+    return found
 
 
 def require_own(folder: Path, resumed: Path | None, step: int) -> None:
@@ -29,21 +87,27 @@ def require_own(folder: Path, resumed: Path | None, step: int) -> None:
             f"{folder} holds a run already: choose another with hydra.run.dir=DIR, or go on "
             f"with {word('resume', last)}"
         )
-    if is_own and last.exists() and _step_of(last) > step:
+    if not is_own:
+        return
+    newest = newest_whole(folder)
+    if newest is not None and read_tensors(newest)["global_step"] > step:
         raise UserError(
-            f"{folder} has later steps than {resumed}: go on with {word('resume', last)}, or "
+            f"{folder} has later steps than {resumed}: go on with {word('resume', newest)}, or "
             "branch off into another folder with hydra.run.dir=DIR"
         )
 
 
-def _step_of(checkpoint: Path) -> int:
-    try:
-        return read_tensors(checkpoint)["global_step"]
-    except UserError as error:
-        raise UserError(f"{error}; or delete it, to go on from an earlier one") from error
+def is_finished(folder: Path, step: int) -> bool:
+    """Whether the run in a folder was finished at this step."""
+    return finished_at(folder) == step
 
 
 def finished_at(folder: Path) -> int | None:
     """The step at which the run in a folder was finished, if it was."""
     result = folder / FINISHED
-    return json.loads(result.read_text())["step"] if result.exists() else None
+    if not result.exists():
+        return None
+    try:
+        return int(json.loads(result.read_text())["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{result} does not say a step ({error}): delete it") from error

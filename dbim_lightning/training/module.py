@@ -11,11 +11,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.data import Pair
+from dbim_lightning.errors import UserError
 from dbim_lightning.objectives import Objective
-from dbim_lightning.samplers import ImageNoise
+from dbim_lightning.samplers import ImageNoise, Uniform
+from dbim_lightning.samplers.noise import mixed_seed
 from dbim_lightning.weights import CONFIG_KEY
 
 VALIDATION_TIMES = 8
+MOST_SKIPPED = 5  # steps in a row that are left out before training stops
+MOST_SKIPPED_SCALED = 25  # where a scaler of gradients has to find its scale
 
 
 def quartile_means(name: str, u: Tensor, values: Tensor) -> dict[str, Tensor]:
@@ -37,7 +41,8 @@ class BridgeModule(lightning.LightningModule):
         warmup_steps: over which the learning rate rises linearly.
         cooldown_steps: before `trainer.max_steps`, over which it falls linearly to zero.
         config: plain containers that rebuild the denoiser; saved in each checkpoint.
-        seed: of the training noise; a resumed run draws new noise.
+        seed: of what layers draw, such as dropout. With the batch's own seeds a resumed run draws
+            what the undisturbed one would have.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class BridgeModule(lightning.LightningModule):
         self._optimizer, self._seed = optimizer, seed
         self._warmup_steps, self._cooldown_steps = warmup_steps, cooldown_steps
         self._recent: list[dict[str, Tensor]] = []
+        self.skipped_in_a_row = self.skipped_steps = 0
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self._optimizer(self.denoiser.parameters())
@@ -81,9 +87,10 @@ class BridgeModule(lightning.LightningModule):
         counts = {"ready": done, "started": done, "processed": done, "completed": done - 1}
         loop["epoch_loop.batch_progress"] |= {"total": counts, "current": dict(counts)}
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step - 1
+        self._recent = checkpoint.get("recent", [])
+        self.skipped_steps = checkpoint.get("skipped_steps", 0)
 
     def on_train_start(self) -> None:
-        lightning.seed_everything(self._seed + self.global_step + self.global_rank, verbose=False)
         self._apply_optimizer_options()
 
     def _apply_optimizer_options(self) -> None:
@@ -96,19 +103,61 @@ class BridgeModule(lightning.LightningModule):
             group |= {"initial_lr": lr, "lr": lr * factor}
 
     def training_step(self, batch: Pair, batch_idx: int) -> Tensor:
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(mixed_seed(self._seed, self.global_step, part, self.global_rank))
         values = self.objective(self.denoiser, batch, self.global_step)
         self._recent.append({name: value.detach() for name, value in values.items()})
         is_whole_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
         if is_whole_step and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self._log_recent()
-        return values["loss"].mean()
+        loss = values["loss"].mean()
+        return loss * (1 + 0 * loss.detach())  # makes every gradient NaN if the loss is not finite
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Leaves a step out whose loss or gradient is not finite: it then has no gradients.
+
+        Raises:
+            UserError: many such steps in a row.
+        """
+        gradients = [p.grad for p in self.denoiser.parameters() if p.grad is not None]
+        if torch.nn.utils.get_total_norm(gradients).isfinite():
+            self.skipped_in_a_row = 0
+            return
+        self.skipped_in_a_row += 1
+        self.skipped_steps += 1
+        optimizer.zero_grad(set_to_none=True)
+        scales = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if self.skipped_in_a_row >= (MOST_SKIPPED_SCALED if scales else MOST_SKIPPED):
+            raise UserError(self._why_stopped(optimizer))
+
+    def _why_stopped(self, optimizer: Optimizer) -> str:
+        u, loss = self._recent[-1]["u"], self._recent[-1]["loss"].float().cpu()
+        worst = loss.nan_to_num(nan=torch.inf).argmax()
+        schedule = self.denoiser.schedule
+        times = getattr(self.objective, "times", Uniform())
+        t = times(schedule, schedule.t_max, u[worst : worst + 1]).item()
+        rates = {group["lr"] for group in optimizer.param_groups}
+        return (
+            f"step {self.global_step + 1}: the last {self.skipped_in_a_row} steps had a loss or a "
+            f"gradient that is not finite and were left out (loss {loss[worst]:.3g} at t={t:.4g}, "
+            f"learning rate {', '.join(f'{rate:.3g}' for rate in rates)}): go on from the last "
+            "checkpoint with a lower training.optimizer.lr, or look for images that are no numbers"
+        )
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.skipped_steps:
+            self.log("skipped_steps", float(self.skipped_steps), prog_bar=True)
 
     def _log_recent(self) -> None:
         """Means over the steps since the last call, so that steps read nothing back."""
         names = self._recent[0].keys()
         recent = {
-            name: torch.cat([of[name] for of in self._recent]).float().cpu() for name in names
+            name: torch.cat([of[name].float().to(self.device) for of in self._recent])
+            for name in names
         }
+        if self.trainer.world_size > 1:
+            recent = {name: self.all_gather(values).flatten() for name, values in recent.items()}
+        recent = {name: values.cpu() for name, values in recent.items()}
         self._recent.clear()
         u = recent.pop("u")
         self.log("loss", recent["loss"].mean(), prog_bar=True, logger=False)
@@ -131,3 +180,7 @@ class BridgeModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = self.config
+        checkpoint["recent"] = [
+            {name: value.cpu() for name, value in values.items()} for values in self._recent
+        ]
+        checkpoint["skipped_steps"] = self.skipped_steps

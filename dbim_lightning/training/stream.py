@@ -13,8 +13,9 @@ from dbim_lightning.errors import UserError
 
 
 @dataclass(eq=False)
-class ShuffledStream(Sampler[int]):
-    """Indices from consecutive permutations of the data, each drawn from (seed, its number).
+class ShuffledStream(Sampler[tuple[int, int]]):
+    """Positions, and indices from consecutive permutations of the data, each drawn from (seed, its
+    number).
 
     Args:
         num_images: Size of the data set.
@@ -37,13 +38,13 @@ class ShuffledStream(Sampler[int]):
         if self.num_images < 1:
             raise UserError("the training split has no images: check the dataset and max_images")
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         number, permutation = -1, torch.empty(0)
         for position in count(self.start + self.rank, self.world_size):
             if position // self.num_images != number:
                 number = position // self.num_images
                 permutation = self._permutation(number)
-            yield int(permutation[position % self.num_images])
+            yield position, int(permutation[position % self.num_images])
 
     def _permutation(self, number: int) -> Tensor:
         mixed = np.random.SeedSequence((self.seed, number)).generate_state(1)

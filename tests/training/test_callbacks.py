@@ -12,8 +12,15 @@ from linear_network import Linear
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.objectives import BridgeMatching
-from dbim_lightning.training import EMA, BridgeModule, Checkpoints, PairDataModule
-from dbim_lightning.training.callbacks import TimeIsUp
+from dbim_lightning.training import (
+    EMA,
+    BridgeModule,
+    Checkpoints,
+    PairDataModule,
+    Stops,
+    TimeIsUp,
+    WholeFiles,
+)
 from dbim_lightning.training.loggers import make_loggers
 
 
@@ -44,7 +51,7 @@ class Watch(lightning.Callback):
         self.weights.append(pl_module.denoiser.network.w.item())
 
 
-def fit(folder, broken, checkpoints, steps=12, resume=None, **options):
+def fit(folder, broken, checkpoints, steps=12, resume=None, time=None, **options):
     denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
     sgd = lambda parameters: torch.optim.SGD(parameters, lr=0.1)  # noqa: E731
     module = BridgeModule(denoiser, BridgeMatching(), sgd, 0, 0, {"seed": 0}, seed=0)
@@ -58,7 +65,8 @@ def fit(folder, broken, checkpoints, steps=12, resume=None, **options):
         accelerator="cpu",
         logger=make_loggers(folder, "test", resume and saved(folder)["global_step"]),
         log_every_n_steps=1,
-        callbacks=[watch, EMA(0.5, ramp=False), checkpoints],
+        callbacks=[watch, EMA(0.5, ramp=False), checkpoints, Stops(checkpoints, time)],
+        plugins=[WholeFiles()],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -125,12 +133,12 @@ def test_when_time_is_up_the_steps_are_saved_and_the_next_run_has_its_own_time(t
     steps = 0
     for resume in (None, tmp_path / "last.ckpt"):
         with pytest.raises(TimeIsUp):
-            fit(tmp_path, {}, Checkpoints(tmp_path, 10**9, time), steps=10**9, resume=resume)
+            fit(tmp_path, {}, Checkpoints(tmp_path, 10**9), 10**9, resume, time)
         steps += len(fit.weights)
         assert saved(tmp_path)["global_step"] == steps
         assert (len(fit.weights) > 0) == (time > timedelta(0))
         assert trained_steps(tmp_path) == list(range(steps))
-    assert fit(tmp_path, {}, Checkpoints(tmp_path, 500, timedelta(1))).global_step == 12
+    assert fit(tmp_path, {}, Checkpoints(tmp_path, 500), time=timedelta(1)).global_step == 12
 
 
 @pytest.mark.parametrize("step", [2, 3])  # before the next batch, and before validation

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from dbim_lightning.data import Pair
 from dbim_lightning.errors import UserError
 from dbim_lightning.training import BridgeModule, PairDataModule
-from dbim_lightning.training.datamodule import RandomFlip
+from dbim_lightning.training.datamodule import TrainingPairs
 
 
 class Ramps(Dataset):
@@ -139,10 +139,9 @@ def test_splits_are_built_for_the_stage_only():
 
 
 def test_flips_hit_all_images_alike():
-    torch.manual_seed(0)
-    flipped = 0
-    for index in range(200):
-        pair = RandomFlip(Ramps("train"))[index % 10]
+    flipped, pairs = 0, TrainingPairs(Ramps("train"), seed=0, flip=True)
+    for position in range(200):
+        pair = pairs[position, position % 10]
         assert torch.equal(pair["x_T"], pair["x_0"] + 1)
         assert torch.equal(pair["mask"], pair["x_0"][:1])
         flipped += int(pair["x_0"][0, 0, 0] == 3)

@@ -1,10 +1,12 @@
 """A folder holds one run."""
 
+import os
+
 import pytest
 import torch
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.training.folder import finished_at, require_own
+from dbim_lightning.training.folder import finished_at, named, newest_whole, require_own
 
 
 def checkpoint(folder, name, step):
@@ -45,8 +47,25 @@ def test_a_finished_run_says_at_which_step(tmp_path):
         require_own(tmp_path, None, 0)
 
 
-def test_a_broken_last_checkpoint_is_named_with_what_to_do(tmp_path):
-    early = checkpoint(tmp_path, "step_0000003.ckpt", 3)
-    (early.parent / "last.ckpt").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"last\.ckpt is not a readable .*or delete it, to go on"):
-        require_own(tmp_path, early, 3)
+def test_of_broken_checkpoints_the_one_before_is_taken(tmp_path, capsys):
+    assert newest_whole(tmp_path) is None
+    paths = [checkpoint(tmp_path, f"step_000000{step}.ckpt", step) for step in (3, 4, 5)]
+    last = paths[0].with_name("last.ckpt")
+    os.link(paths[2], last)
+    assert newest_whole(tmp_path).samefile(last)
+    assert capsys.readouterr().out == ""
+    content = last.read_bytes()
+    last.write_bytes(content[: len(content) // 2])  # two names of one file
+    place = paths[1].read_bytes().index(b"global_step")
+    with paths[1].open("r+b") as file:  # one byte, which the archive's checksum tells
+        file.seek(place)
+        file.write(b"G")
+    assert newest_whole(tmp_path) == paths[0]
+    printed = capsys.readouterr().out
+    assert printed.count("is broken") == printed.count("taking the one before") == 2
+    require_own(tmp_path, paths[0], 3)
+    assert named("auto", tmp_path) == named(str(tmp_path), tmp_path / "x") == paths[0]
+    assert named(None, tmp_path) is named("auto", tmp_path / "new") is None
+    with pytest.raises(UserError, match="new has no whole checkpoint"):
+        (tmp_path / "new").mkdir()
+        named(str(tmp_path / "new"), tmp_path)

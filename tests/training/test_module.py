@@ -108,11 +108,12 @@ def test_training_step_returns_mean_weighted_loss():
     training = module()
     training.trainer = lightning.Trainer(logger=False, enable_checkpointing=False)
     batch = default_collate(pairs(4))
-    torch.manual_seed(1)
+    batch["seed"] = torch.tensor([2**62 + 1, 5, 6, 7])
     loss = training.training_step(batch, 0)
-    torch.manual_seed(1)
-    t = training.denoiser.schedule.uniform_times(torch.rand(4, dtype=torch.float64))
-    eps = torch.randn_like(batch["x_0"])
+    generators = [torch.Generator().manual_seed(seed) for seed in batch["seed"].tolist()]
+    u = torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in generators])
+    eps = torch.stack([torch.randn(3, 8, 8, generator=g) for g in generators])
+    t = training.denoiser.schedule.uniform_times(u)
     expected = training.objective.at_times(training.denoiser, batch, t, eps)
     assert loss.item() == pytest.approx(expected["loss"].mean().item(), rel=1e-6)
 

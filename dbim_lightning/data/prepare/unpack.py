@@ -1,5 +1,6 @@
 """Unpacks archives that nobody has vouched for, and goes on where it was interrupted."""
 
+import os
 import shutil
 import stat
 import tarfile
@@ -56,6 +57,7 @@ def unpack(archive: Path, folder: Path, place: Callable[[str], str | None]) -> N
             target = place(member.name)
             if target is not None:
                 _write(member, folder / target)
+        os.sync()
         begun.replace(_marker(archive.name, folder))
 
 
@@ -146,5 +148,5 @@ def _require_harmless(member: Member, archive: Path) -> None:
 def _write(member: Member, target: Path) -> None:
     if target.is_file() and target.stat().st_size == member.size:
         return
-    with member.open() as source, whole(target) as beside, beside.open("wb") as file:
+    with member.open() as source, whole(target, flush=False) as beside, beside.open("wb") as file:
         shutil.copyfileobj(source, file, CHUNK)
