@@ -106,7 +106,8 @@ class BridgeModule(lightning.LightningModule):
         part = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(mixed_seed(self._seed, self.global_step, part, self.global_rank))
         values = self.objective(self.denoiser, batch, self.global_step)
-        self._recent.append({name: value.detach() for name, value in values.items()})
+        self._last = {name: value.detach() for name, value in values.items()}
+        self._recent.append(self._last)
         is_whole_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
         if is_whole_step and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self._log_recent()
@@ -131,7 +132,7 @@ class BridgeModule(lightning.LightningModule):
             raise UserError(self._why_stopped(optimizer))
 
     def _why_stopped(self, optimizer: Optimizer) -> str:
-        u, loss = self._recent[-1]["u"], self._recent[-1]["loss"].float().cpu()
+        u, loss = self._last["u"], self._last["loss"].float().cpu()
         worst = loss.nan_to_num(nan=torch.inf).argmax()
         schedule = self.denoiser.schedule
         times = getattr(self.objective, "times", Uniform())
@@ -141,7 +142,8 @@ class BridgeModule(lightning.LightningModule):
             f"step {self.global_step + 1}: the last {self.skipped_in_a_row} steps had a loss or a "
             f"gradient that is not finite and were left out (loss {loss[worst]:.3g} at t={t:.4g}, "
             f"learning rate {', '.join(f'{rate:.3g}' for rate in rates)}): go on from the last "
-            "checkpoint with a lower training.optimizer.lr, or look for images that are no numbers"
+            "checkpoint, or the one before, with a lower training.optimizer.lr, or look for images "
+            "that are no numbers"
         )
 
     def on_train_batch_end(self, *_: Any) -> None:

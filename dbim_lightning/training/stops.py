@@ -41,7 +41,7 @@ class Stops(Callback):
     ):
         self.checkpoints, self.max_time, self.requeues = checkpoints, max_time, requeues
         self._received, self._previous, self._group = 0, {}, None
-        self._resumed_before_validation = False
+        self._before_validation = self._resumed_before_validation = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"before_validation": self._before_validation}
@@ -50,7 +50,7 @@ class Stops(Callback):
         self._resumed_before_validation = state["before_validation"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start, self._before_validation = time.monotonic(), False
+        self._start = time.monotonic()
         if trainer.world_size > 1:
             self._group = dist.new_group(backend="gloo")  # which does not wait for the devices
         self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
@@ -110,8 +110,10 @@ class Stops(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
+        has_begun = bool(self._previous)
         self._restore_handlers()
-        if not isinstance(exception, Exception) or isinstance(exception, TimeIsUp):
+        is_error = isinstance(exception, Exception) and not isinstance(exception, TimeIsUp)
+        if not (has_begun and is_error):
             return
         if trainer.world_size == 1:
             self.checkpoints.save(trainer)

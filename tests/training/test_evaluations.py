@@ -81,7 +81,11 @@ def fit(folder, callbacks, steps=6, lr=0.1, val_check_interval=2, num_workers=0)
         check_val_every_n_epoch=None,
         accelerator="cpu",
         logger=make_loggers(folder, "test"),
-        callbacks=[*callbacks, EMA(0.5, ramp=False), Checkpoints(folder / "checkpoints", 1, keep_last=9)],
+        callbacks=[
+            *callbacks,
+            EMA(0.5, ramp=False),
+            Checkpoints(folder / "checkpoints", 1, keep_last=9),
+        ],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,

@@ -1,0 +1,249 @@
+"""Which checkpoints are written and stay, on a disk that fills and with numbers that are none."""
+
+import csv
+import signal
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from linear_network import Linear
+
+from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.errors import UserError
+from dbim_lightning.objectives import BridgeMatching
+from dbim_lightning.training import (
+    EMA,
+    BridgeModule,
+    Checkpoints,
+    PairDataModule,
+    Stops,
+    WholeFiles,
+    checkpoints,
+)
+from dbim_lightning.training.loggers import make_loggers
+from dbim_lightning.weights.files import CONFIG_KEY, read_tensors
+
+CONFIG = {"denoiser": {}}
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Twelve pairs, of which some have no numbers."""
+
+    def __init__(self, split, spoilt=()):
+        self.images = torch.rand(12, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        if split == "train":
+            self.images[list(spoilt)] = torch.nan
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        x_0, x_T = self.images[index] * 2 - 1
+        return {"x_0": x_0, "x_T": x_T, "index": index, "name": str(index)}
+
+
+class At(lightning.Callback):
+    """Does something at the end of a step, and keeps the weight after each."""
+
+    def __init__(self, **actions):
+        self.actions = {int(step.removeprefix("step_")): do for step, do in actions.items()}
+        self.weights = []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.weights.append(pl_module.denoiser.network.w.item())
+        self.actions.get(trainer.global_step, lambda: None)()
+
+
+def fit(folder, kept, at=None, steps=12, spoilt=(), lr=0.1, resume=None, batch_size=1):
+    denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
+    sgd = lambda parameters: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
+    module = BridgeModule(denoiser, BridgeMatching(), sgd, 0, 0, CONFIG, seed=0)
+    data = PairDataModule(lambda split: Pairs(split, spoilt), batch_size)
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        val_check_interval=1000,
+        check_val_every_n_epoch=None,
+        accelerator="cpu",
+        logger=make_loggers(folder, "test"),
+        log_every_n_steps=1,
+        plugins=[WholeFiles()],
+        callbacks=[at or At(), EMA(0.5, ramp=False), kept, Stops(kept)],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    return module
+
+
+def names(folder):
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def saved(folder, name="last.ckpt"):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+def losses(folder):
+    with (folder / "logs" / "metrics.csv").open() as file:
+        return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file)}
+
+
+def test_the_newest_stay_and_of_some_the_ema_weights_for_good(tmp_path, capsys):
+    fit(tmp_path, Checkpoints(tmp_path / "checkpoints", 2, keep_last=2, keep_every_n_steps=5))
+    assert names(tmp_path) == [
+        "last.ckpt",
+        "step_0000005.safetensors",
+        "step_0000010.ckpt",
+        "step_0000010.safetensors",
+        "step_0000012.ckpt",
+    ]
+    assert "every 2 steps, the last 2 stay" in capsys.readouterr().out
+    last, step = (tmp_path / "checkpoints" / name for name in ("last.ckpt", "step_0000012.ckpt"))
+    assert last.samefile(step)
+    ema = saved(tmp_path, "step_0000010.ckpt")["state_dict"]["denoiser.network.w"]
+    kept = read_tensors(tmp_path / "checkpoints" / "step_0000010.safetensors")
+    assert torch.equal(kept["w"], ema)
+    assert CONFIG_KEY in kept
+    assert kept["step"] == "10"
+
+
+def test_a_run_that_goes_on_deletes_what_it_wrote_before_and_nothing_else(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("step_0000001.ckpt", "mine.ckpt"):
+        (folder / name).write_bytes(b"of an earlier version, or my own")
+    (folder / ".last.ckpt.0123.part").touch()  # of a run that was killed
+    fit(tmp_path, Checkpoints(folder, 2, keep_last=2), steps=5)
+    fit(tmp_path, Checkpoints(folder, 2, keep_last=2), resume=folder / "last.ckpt", steps=9)
+    own = ["step_0000008.ckpt", "step_0000009.ckpt"]
+    assert names(tmp_path) == ["last.ckpt", "mine.ckpt", "step_0000001.ckpt", *own]
+
+
+def test_without_steps_time_decides_and_writing_takes_little_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "EVERY_S", 0.0)
+    kept = Checkpoints(tmp_path / "checkpoints", keep_last=99)
+    fit(tmp_path, kept)
+    assert len(names(tmp_path)) < 12  # of 1 ms steps, writing takes more than 1 %
+    monkeypatch.setattr(checkpoints, "AT_MOST", 1e9)
+    fit(tmp_path / "often", Checkpoints(tmp_path / "often" / "checkpoints", keep_last=99))
+    assert len(names(tmp_path / "often")) == 13
+
+
+def test_a_disk_that_fills_costs_no_step_if_room_returns(tmp_path, capsys):
+    folder, away = tmp_path / "run", tmp_path / "away"
+
+    def fill():
+        folder.rename(away)
+        folder.write_text("a file, where nothing can be written")
+
+    def free():
+        folder.unlink()
+        away.rename(folder)
+
+    def kept_meanwhile():
+        assert saved(away)["global_step"] == 3
+
+    at = At(step_4=fill, step_8=kept_meanwhile, step_9=free)
+    with pytest.warns(UserWarning, match=r"cannot write .*metrics\.csv"):
+        fit(folder, Checkpoints(folder / "checkpoints", 3), at)
+    printed = capsys.readouterr().out
+    assert printed.count("cannot write") == 1
+    assert "training goes on" in printed
+    assert saved(folder)["global_step"] == 12
+    assert losses(folder).keys() == set(range(12))
+
+
+def test_the_last_step_waits_for_room(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    blocked = folder / "checkpoints"
+    monkeypatch.setattr(checkpoints.time, "sleep", lambda _: blocked.unlink(missing_ok=True))
+    fit(folder, Checkpoints(blocked, 500), At(step_2=blocked.touch))
+    assert "waiting 10 s for room" in capsys.readouterr().out
+    assert saved(folder)["global_step"] == 12
+    monkeypatch.setattr(checkpoints, "TRIES", 2)
+    monkeypatch.setattr(checkpoints.time, "sleep", lambda _: None)
+    never = tmp_path / "never"
+    never.mkdir()
+    with pytest.raises(UserError, match="cannot write .*never"):
+        fit(
+            never, Checkpoints(never / "checkpoints", 500), At(step_2=(never / "checkpoints").touch)
+        )
+
+
+def test_checkpoints_that_the_disk_cannot_hold_are_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: type("", (), {"free": 1})())
+    at = At()
+    with pytest.raises(UserError, match=r"needs 0 MB .*checkpoint\.keep_last=1"):
+        fit(tmp_path, Checkpoints(tmp_path / "checkpoints"), at)
+    assert at.weights == []
+
+
+def test_a_step_with_an_image_that_is_no_number_changes_nothing(tmp_path):
+    at = At()
+    module = fit(tmp_path, Checkpoints(tmp_path / "checkpoints"), at, 24, spoilt=[3])
+    assert module.skipped_steps == 2
+    assert saved(tmp_path)["skipped_steps"] == 2
+    before = [at.weights[i] == at.weights[i - 1] for i in range(1, 24)]
+    assert sum(before) == 2
+    assert torch.isfinite(torch.tensor(at.weights)).all()
+
+
+def test_many_of_them_in_a_row_stop_it_and_spoil_no_checkpoint(tmp_path):
+    at = At()
+    with pytest.raises(
+        UserError, match=r"step \d+: the last 5 steps .*loss nan at t=0\.\d+, learn"
+    ):
+        fit(tmp_path, Checkpoints(tmp_path / "checkpoints", 1), at, spoilt=[*range(11)])
+    good = saved(tmp_path) if (tmp_path / "checkpoints" / "last.ckpt").exists() else None
+    assert len(at.weights) < 12
+    assert good is None or torch.isfinite(good["state_dict"]["denoiser.network.w"])
+
+
+def test_a_learning_rate_that_explodes_leaves_good_weights(tmp_path):
+    with pytest.raises(UserError, match=r"left out \(loss .* at t=.*, learning rate 1e\+25\)"):
+        fit(tmp_path, Checkpoints(tmp_path / "checkpoints", 1), lr=1e25)
+    for path in (tmp_path / "checkpoints").iterdir():
+        state = torch.load(path, weights_only=True)
+        assert torch.isfinite(state["state_dict"]["denoiser.network.w"])
+        assert torch.isfinite(state["current_model_state"]["denoiser.network.w"])
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)]
+)
+def test_signals_save_the_step_and_are_told_by_the_status(tmp_path, number, status, capsys):
+    before = signal.getsignal(number)
+    at = At(step_4=lambda: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path, Checkpoints(tmp_path / "checkpoints"), at)
+    assert ended.value.code == status
+    assert saved(tmp_path)["global_step"] == len(at.weights) == 4
+    assert "Saved step 4. Resume with: python train.py resume=" in capsys.readouterr().out
+    assert signal.getsignal(number) is before
+
+
+def test_slurm_starts_a_job_again_that_goes_on_by_itself(tmp_path, monkeypatch, capfd):
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho $@ >> {tmp_path / 'called'}\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(scontrol.parent), prepend=":")
+    called = Path(tmp_path / "called")
+    for requeues, job in ((True, None), (False, "7"), (True, "7")):
+        if job:
+            monkeypatch.setenv("SLURM_JOB_ID", job)
+        kept = Checkpoints(tmp_path / "checkpoints")
+        stops = Stops(kept, requeues=requeues)
+        stops.checkpoints.saved = 3
+        trainer = type("", (), {"global_step": 3, "is_global_zero": True})()
+        stops._received = signal.SIGUSR1
+        with pytest.raises(SystemExit):
+            stops._leave_if_told(trainer)
+        assert called.exists() == (requeues and job is not None)
+    assert called.read_text() == "requeue 7\n"

@@ -1,0 +1,151 @@
+"""A run that is stopped and resumed is the run that was left alone, bit by bit."""
+
+import csv
+import signal
+
+import lightning
+import pytest
+import torch
+from torch import nn
+
+from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
+from dbim_lightning.errors import UserError
+from dbim_lightning.evaluation import Protocol
+from dbim_lightning.evaluation.metrics import PairedMetrics
+from dbim_lightning.objectives import BridgeMatching
+from dbim_lightning.samplers import DBIM
+from dbim_lightning.training import (
+    EMA,
+    BridgeModule,
+    Checkpoints,
+    Evaluations,
+    PairDataModule,
+    Stops,
+    WholeFiles,
+)
+from dbim_lightning.training.folder import newest_whole
+from dbim_lightning.training.loggers import make_loggers
+
+
+class Network(nn.Module):
+    """One convolution with dropout, which draws from torch's generator."""
+
+    num_classes = None
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dropout = nn.Conv2d(6, 3, 3, padding=1), nn.Dropout(0.2)
+
+    def forward(self, x, t, x_T, **_):
+        return self.dropout(self.conv(torch.cat([x, x_T], dim=1)))
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Pairs with noise of torch's generator, as an augmentation of one's own may have it."""
+
+    def __init__(self, split):
+        self.split = split
+        self.images = torch.rand(10, 2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        x_0, x_T = self.images[index] * 2 - 1
+        if self.split == "train":
+            x_T = x_T + 0.01 * torch.randn_like(x_T)
+        return {"x_0": x_0, "x_T": x_T, "index": index, "name": str(index)}
+
+
+class StopAt(lightning.Callback):
+    """Sends a signal at the end of these steps, once each."""
+
+    def __init__(self, steps, number=signal.SIGTERM):
+        self.steps, self.number = steps, number
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step in self.steps and (batch_idx + 1) % 2 == 0:
+            signal.raise_signal(self.number)
+
+
+def fit(folder, steps=12, stops=(), resume=None, num_workers=0, lr=1e-2, **network):
+    torch.manual_seed(3)
+    denoiser = BridgeDenoiser(Network(**network), VPSchedule(), DDBMPreconditioning())
+    adamw = lambda parameters: torch.optim.AdamW(parameters, lr=lr)  # noqa: E731
+    module = BridgeModule(denoiser, BridgeMatching(), adamw, 4, 3, {"seed": 0}, seed=0)
+    data = PairDataModule(Pairs, batch_size=3, num_workers=num_workers)
+    checkpoints = Checkpoints(folder / "checkpoints", 5, keep_last=3)
+    protocol = lambda: Protocol("toy", measured={"paired": PairedMetrics()})  # noqa: E731
+    step = resume and torch.load(resume, weights_only=True)["global_step"]
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        val_check_interval=6,  # batches: 3 steps
+        check_val_every_n_epoch=None,
+        accumulate_grad_batches=2,
+        gradient_clip_val=1.0,
+        accelerator="cpu",
+        logger=make_loggers(folder, "test", step),
+        log_every_n_steps=2,
+        plugins=[WholeFiles()],
+        callbacks=[
+            StopAt(stops),
+            Evaluations(folder, Pairs, protocol, [DBIM(2)], 3, 4),
+            EMA(0.9, ramp=True),
+            checkpoints,
+            Stops(checkpoints),
+        ],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    return module
+
+
+def content(folder):
+    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    parts = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "loops")
+    parts += ("recent", "skipped_steps", "PairDataModule", "averaging_state", "global_step")
+    return {part: saved[part] for part in parts if part != "loops"}
+
+
+def rows(folder):
+    with (folder / "logs" / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list):
+        for one, other in zip(a, b, strict=True):
+            assert_same(one, other)
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("stops", [(5,), (1, 4, 6, 7, 9)], ids=["once", "often"])
+def test_it_is_bit_equal_in_weights_optimiser_and_curves(tmp_path, num_workers, stops, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(whole, num_workers=num_workers)
+    resume = None
+    for at in stops:
+        with pytest.raises(SystemExit) as ended:
+            fit(parts, stops=(at,), resume=resume, num_workers=num_workers)
+        assert ended.value.code == 128 + signal.SIGTERM
+        resume = newest_whole(parts)
+        assert torch.load(resume, weights_only=True)["global_step"] == at
+    fit(parts, resume=resume, num_workers=num_workers)
+    assert_same(content(parts), content(whole))
+    assert len(rows(whole)) == 6 + 4 + 4  # of training, validation, evaluation
+    assert rows(parts) == rows(whole)
