@@ -170,7 +170,7 @@ def test_the_last_step_waits_for_room(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoints.time, "sleep", lambda _: None)
     never = tmp_path / "never"
     never.mkdir()
-    with pytest.raises(UserError, match="cannot write .*never"):
+    with pytest.raises(UserError, match=r"cannot write .*never"):
         fit(
             never, Checkpoints(never / "checkpoints", 500), At(step_2=(never / "checkpoints").touch)
         )

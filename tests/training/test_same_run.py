@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
-from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Protocol
 from dbim_lightning.evaluation.metrics import PairedMetrics
 from dbim_lightning.objectives import BridgeMatching
