@@ -171,12 +171,13 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
     if checkpoint := named(cfg.resume, folder):
         saved = read_denoiser(checkpoint)
         step, before = saved.step, saved.config.get("command", [])
-        cfg.resume = str(checkpoint)
         cfg = earlier.resumed(saved.config, cfg, [word for word in words if word not in before])
+        cfg.resume = str(checkpoint)
     else:
         cfg.resume = None
         config.check_overrides("train", cfg, words)
-    command = dict.fromkeys(word for word in [*before, *words] if "${" not in word)
+    lasting = (word for word in words if "${" not in word and not word.startswith("resume="))
+    command = dict.fromkeys([*before, *lasting])
     OmegaConf.update(cfg, "command", list(command), force_add=True)
     cfg = config.checked(cfg, TRAIN)
     if step is not None and step >= cfg.trainer.max_steps and is_finished(folder, step):

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 
 from dbim_lightning.commands import word
+from dbim_lightning.errors import UserError
 from dbim_lightning.training.checkpoints import Checkpoints, tell
 from dbim_lightning.training.folder import LAST
 
@@ -117,13 +118,13 @@ class Stops(Callback):
             return
         if trainer.world_size == 1:
             self.checkpoints.save(trainer)
-        elif isinstance(exception, RuntimeError):
-            print(
-                f"process {trainer.global_rank} of {trainer.world_size} ends: either another one "
-                f"ended before, or {type(exception).__name__} is its own"
-            )
         if (self.checkpoints.folder / LAST).exists():
             tell(how_to_resume(self.checkpoints.saved, self.checkpoints.folder))
+        if isinstance(exception, dist.DistBackendError) or "gloo" in str(exception):
+            raise UserError(
+                f"process {trainer.global_rank} has lost another one of {trainer.world_size}: look "
+                "for what that one said before it ended"
+            ) from exception
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore_handlers()
