@@ -46,7 +46,7 @@ from dbim_lightning.training import (
     make_loggers,
     trainer_precision,
 )
-from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, is_finished, named, require_own
+from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, finished_at, named, require_own
 from dbim_lightning.weights import read_denoiser
 
 ENDING = OSError, MisconfigurationException  # with one line, like the project's own errors
@@ -180,7 +180,9 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
     command = dict.fromkeys([*before, *lasting])
     OmegaConf.update(cfg, "command", list(command), force_add=True)
     cfg = config.checked(cfg, TRAIN)
-    if step is not None and step >= cfg.trainer.max_steps and is_finished(folder, step):
+    is_own = step is not None and checkpoint.resolve().parent == (folder / CHECKPOINTS).resolve()
+    lacks_end = is_own and step == cfg.trainer.max_steps and finished_at(folder) is None
+    if step is not None and step >= cfg.trainer.max_steps and not lacks_end:
         raise UserError(
             f"{cfg.resume} stands at step {step} of {cfg.trainer.max_steps}: "
             "give a larger trainer.max_steps to train on"
@@ -198,6 +200,9 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
 
 def train(cfg: DictConfig, folder: Path) -> None:
     """Runs one training; training.json marks it as finished."""
+    if cfg.resume == "auto" and finished_at(folder) == cfg.trainer.max_steps:
+        print_once(f"{folder} is finished, at step {cfg.trainer.max_steps}")
+        return
     cfg, step = prepared(cfg, folder)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data = config.instantiate(cfg.data)

@@ -2,6 +2,8 @@
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -35,6 +37,19 @@ def broadcast(value: Value) -> Value:
     if dist.is_initialized():
         dist.broadcast_object_list(values)
     return values[0]
+
+
+@contextmanager
+def one_makes_it() -> Iterator[None]:
+    """The first process goes through the block before the others, which find what it has made."""
+    rank, world_size = rank_and_world_size()
+    try:
+        if rank > 0:
+            dist.barrier()
+        yield
+    finally:
+        if rank == 0 and world_size > 1:
+            dist.barrier()
 
 
 def all_reduce_sums(sums: dict[str, Tensor]) -> dict[str, Tensor]:

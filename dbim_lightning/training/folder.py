@@ -97,11 +97,6 @@ def require_own(folder: Path, resumed: Path | None, step: int) -> None:
         )
 
 
-def is_finished(folder: Path, step: int) -> bool:
-    """Whether the run in a folder was finished at this step."""
-    return finished_at(folder) == step
-
-
 def finished_at(folder: Path) -> int | None:
     """The step at which the run in a folder was finished, if it was."""
     result = folder / FINISHED

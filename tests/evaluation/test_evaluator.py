@@ -24,6 +24,7 @@ from dbim_lightning.evaluation.metrics import (
     PairedMetrics,
 )
 from dbim_lightning.evaluation.processes import start_processes
+from dbim_lightning.evaluation.references import references
 from dbim_lightning.evaluation.samples.generate import Generation
 from dbim_lightning.evaluation.samples.shards import SampleShards
 from dbim_lightning.pictures import to_uint8
@@ -301,7 +302,8 @@ def test_processes_give_the_numbers_of_one_even_where_one_has_no_images(tmp_path
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(helpers)}
     subprocess.run(command, cwd=root, env=environment, check=True)
     for rank in range(3):
-        row, shown = torch.load(tmp_path / f"{rank}.pt")
+        row, shown, made = torch.load(tmp_path / f"{rank}.pt")
+        assert made == (rank == 0)  # the statistics of the reference are
         assert row["metrics"] == pytest.approx(expected.row["metrics"], rel=1e-6)
         for name, values in row["baselines"].items():
             approximately = pytest.approx(expected.row["baselines"][name], rel=1e-6, abs=1e-9)
@@ -319,8 +321,10 @@ def outcome_of_many(folder, batch_size):
 
 def in_one_of_several(folder, batch_size):
     start_processes()
+    made, make = [], references.make_reference
+    references.make_reference = lambda *args: made.append(args) or make(*args)
     outcome = outcome_of_many(Path(folder) / "several", batch_size)
-    saved = (numbers(outcome.row), outcome.previews["seed 0"].samples)
+    saved = (numbers(outcome.row), outcome.previews["seed 0"].samples, len(made))
     torch.save(saved, Path(folder) / f"{os.environ['RANK']}.pt")
 
 
