@@ -3,6 +3,7 @@
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -36,9 +37,9 @@ def _annotated(name: str) -> str:
     return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
 
 
-def _run_folder(resume: str | None, new: str) -> str:
+def _run_folder(resume: Any, new: str) -> str:
     """Where a training is written: a resumed one into its own folder."""
-    own = Path(resume or "").absolute()
+    own = Path(str(resume or "")).absolute()
     return str(own.parents[1]) if own.is_file() and own.parent.name == "checkpoints" else new
 
 

@@ -104,7 +104,7 @@ def _plain(value: Any, kind: Any) -> Any:
     number = _number(value, kind) if kind in (int, float) else None
     if number is not None:
         return number
-    if kind in (str, Path) and isinstance(value, str | Path | int | float):
+    if kind in (str, Path) and isinstance(value, str | Path | int | float) and text:
         return str(value)
     if kind is type(None) and value is None:
         return None

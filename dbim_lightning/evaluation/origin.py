@@ -42,6 +42,8 @@ def read_bridge(path: Path, device: torch.device) -> Bridge:
 
 def named_bridge(cfg: DictConfig, device: torch.device) -> Bridge:
     """The bridge that evaluate.yaml's `weights`, `checkpoint` or `runs` names, in its precision."""
+    if cfg.weights and cfg.checkpoint:
+        raise UserError(f"weights={cfg.weights}, checkpoint={cfg.checkpoint}: give one of the two")
     path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
     print(f"Evaluating {path}")
     bridge = read_bridge(path, device)
@@ -70,9 +72,12 @@ def device_named(name: str | None) -> torch.device:
     Raises:
         UserError: no such device here.
     """
+    best = torch.accelerator.current_accelerator(True) or torch.device("cpu")
     try:
-        device = torch.device(name or torch.accelerator.current_accelerator(True) or "cpu")
+        device = torch.device(name or best)
         torch.empty(0, device=device)
+        if device.type not in ("cpu", best.type) or (device.type == "cpu" and device.index):
+            raise RuntimeError("there is none")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"device={name} cannot be used ({reason}): cuda, mps or cpu") from error

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from dbim_lightning.data import Pair, spread
 from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError
-from dbim_lightning.training.stream import ShuffledStream
+from dbim_lightning.training.stream import NO_IMAGES, ShuffledStream
 
 _SPLITS_OF_STAGE = {"fit": ("train", "validation"), "validate": ("validation",)}
 
@@ -77,6 +77,17 @@ class PairDataModule(LightningDataModule):
         for split in _SPLITS_OF_STAGE[stage]:
             if split not in self._splits:
                 self._splits[split] = self._limit(self.dataset(split))
+
+    @property
+    def training_pairs(self) -> Dataset:
+        """Once they are set up.
+
+        Raises:
+            UserError: There are none.
+        """
+        if not len(self._splits["train"]):
+            raise UserError(NO_IMAGES)
+        return self._splits["train"]
 
     @property
     def settled(self) -> dict[str, Any]:
