@@ -86,9 +86,9 @@ def make_job(cfg: DictConfig) -> Job:
     Raises:
         UserError: from any of them.
     """
-    from dbim_lightning.bridge import precision_on
+    from dbim_lightning.bridge import device_named, precision_on
     from dbim_lightning.data.subset import settled
-    from dbim_lightning.evaluation.origin import device_named, named_bridge, named_data, versions
+    from dbim_lightning.evaluation.origin import named_bridge, named_data, versions
     from dbim_lightning.networks import require_pairs
 
     cfg = config.checked(cfg, EVALUATE)

@@ -23,7 +23,7 @@ from dbim_lightning.errors import UserError
 from dbim_lightning.leftovers import take_back_later
 from dbim_lightning.options import TRAIN
 from dbim_lightning.resolvers import CONF
-from dbim_lightning.values import converted
+from dbim_lightning.values import converted, shown
 
 
 class LeavesNothing(Callback):
@@ -114,8 +114,8 @@ def checked(cfg: DictConfig, options: Mapping[str, Any]) -> DictConfig:
     Raises:
         UserError: a value of another type or out of range, or one that somebody has to give.
     """
-    require_complete(cfg)
     values = resolved(cfg)
+    require_complete(cfg)
     _check(values, "", options)
     return OmegaConf.create(values)
 
@@ -127,8 +127,8 @@ def _check(node: dict[str, Any], prefix: str, options: Mapping[str, Any]) -> Non
         key = f"{prefix}{name}"
         inner = [each for each in options if each.startswith(f"{key}.")]
         if inner and not isinstance(value, dict):
-            shown = "null" if value is None else value
-            raise UserError(f"{key}={shown}: it holds {inner[0]} and the like, leave the word out")
+            holds = f"it holds {inner[0]} and the like"
+            raise UserError(f"{key}={shown(value)}: {holds}, leave the word out")
         if isinstance(value, dict) and key not in options:
             _check(value, f"{key}.", options)
         if key in options or name in hints:
@@ -270,6 +270,8 @@ def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
     if GlobalHydra.instance().is_initialized():  # in a job of hydra.main
         return hydra.compose(name, list(overrides))
     if (folder := _own_folder()) is not None:
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {folder}: there is no such folder")
         overrides = [f"hydra.searchpath=[file://{folder.absolute()}]", *overrides]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(name, list(overrides))

@@ -66,24 +66,6 @@ def named_data(cfg: DictConfig, bridge: Bridge | None) -> dict[str, Any]:
     return dataset
 
 
-def device_named(name: str | None) -> torch.device:
-    """A device that can be used; None takes the best there is.
-
-    Raises:
-        UserError: no such device here.
-    """
-    best = torch.accelerator.current_accelerator(True) or torch.device("cpu")
-    try:
-        device = torch.device(name or best)
-        torch.empty(0, device=device)
-        if device.type not in ("cpu", best.type) or (device.type == "cpu" and device.index):
-            raise RuntimeError("there is none")
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device={name} cannot be used ({reason}): cuda, mps or cpu") from error
-    return device
-
-
 def device_name(device: torch.device) -> str:
     """Such as "NVIDIA H100" or "cpu, 2 threads": what times depend on."""
     if device.type == "cuda":

@@ -117,16 +117,18 @@ class ADMUNet(nn.Module):
             raise UserError(f"network with condition_mode={condition_mode!r}: use 'concat' or null")
         if model_channels < 32 or model_channels % 32:
             raise UserError(f"network with model_channels={model_channels}: use a multiple of 32")
+        if min(num_heads, abs(num_heads_upsample)) < 1 or num_heads_upsample < -1:
+            raise UserError(f"network with {num_heads=}, {num_heads_upsample=}: use 1 or more")
         if min(in_channels, out_channels) < 1:
             raise UserError(
                 f"network with {in_channels=}, {out_channels=}: use 1 or more, such as 3"
             )
         if num_classes is not None and num_classes < 1:
             raise UserError(f"network with {num_classes=}: use 1 or more, or null without labels")
-        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 0:
+        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 1:
             raise UserError(
                 f"network with channel_mult={list(channel_mult)}, num_res_blocks={num_res_blocks}: "
-                "use whole numbers, multipliers from 1"
+                "use whole numbers from 1"
             )
         factors = [2**level for level in range(len(channel_mult))]
         if not set(attention_resolutions) <= set(factors):
@@ -189,6 +191,15 @@ class ADMUNet(nn.Module):
                 f"{near} or {near + self.divisor}, not {width}x{height}"
             )
 
+    def _require_labels(self, y: Tensor | None) -> None:
+        if y is None:
+            raise UserError("a network with num_classes needs the class labels y of the images")
+        if y.device.type == "cpu" and (y.min() < 0 or y.max() >= self.num_classes):
+            raise UserError(
+                f"class labels from {y.min()} to {y.max()}: this network has num_classes="
+                f"{self.num_classes}, the first being 0"
+            )
+
     def forward(self, x: Tensor, c_noise: Tensor, x_T: Tensor, y: Tensor | None = None) -> Tensor:
         """Runs F in the dtype of the parameters and returns x's dtype.
 
@@ -203,8 +214,12 @@ class ADMUNet(nn.Module):
             raise UserError(
                 f"a network with in_channels={self.in_channels} got images of {x.shape[1]} channels"
             )
-        if y is None and self.label_emb is not None:
-            raise UserError("a network with num_classes needs the class labels y of the images")
+        if self.condition_mode == "concat" and x_T.shape != x.shape:
+            raise UserError(
+                f"x_T of {tuple(x_T.shape)} for x of {tuple(x.shape)}: give equal shapes"
+            )
+        if self.num_classes is not None:
+            self._require_labels(y)
         dtype = self.out[-1].weight.dtype
         with torch.autocast(x.device.type, enabled=False):
             emb = self.time_embed(timestep_embedding(c_noise, self.model_channels).to(dtype))

@@ -59,6 +59,13 @@ class PairDataModule(LightningDataModule):
         num_validation_images: int = 1000,
     ):
         super().__init__()
+        limits = {"batch_size": batch_size, "num_validation_images": num_validation_images}
+        if max_images is not None:
+            limits["max_images"] = max_images
+        if low := [f"{key}={value}" for key, value in limits.items() if value < 1]:
+            raise UserError(f"data module with {', '.join(low)}: use 1 or more")
+        if num_workers < 0:
+            raise UserError(f"data module with {num_workers=}: use 0 or more")
         self.dataset = dataset
         self.batch_size = batch_size
         self.flip = flip

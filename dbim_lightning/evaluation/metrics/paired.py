@@ -33,8 +33,8 @@ class PairedMetrics(Means):
             antialiasing (published: 224 for images below 256 px); None leaves them as they are.
 
     Raises:
-        UserError: if the weights file of the backbone is missing, or `resize` below 11; in `update`, if the images are
-            too small.
+        UserError: if the weights file of the backbone is missing, or `resize` below 11; in
+            `update`, if the images are too small.
     """
 
     def __init__(self, lpips: str | None = None, resize: int | None = None) -> None:
