@@ -86,14 +86,18 @@ def make_job(cfg: DictConfig) -> Job:
     Raises:
         UserError: from any of them.
     """
-    from dbim_lightning.bridge import precision_on
+    from dbim_lightning.bridge import device_named, precision_on
     from dbim_lightning.data.subset import settled
-    from dbim_lightning.evaluation.origin import device_named, named_bridge, named_data, versions
+    from dbim_lightning.evaluation.origin import named_bridge, named_data, versions
+    from dbim_lightning.networks import require_pairs
 
     cfg = config.checked(cfg, EVALUATE)
+    config.require_nodes(cfg, ("sampler", "metrics"))
     device = device_named(cfg.device)
     cfg.precision = precision_on(device, cfg.precision)
     bridge = sampler = None
+    if cfg.samples is not None and (named := cfg.weights or cfg.checkpoint):
+        raise UserError(f"samples={cfg.samples} need no bridge: leave {named} out")
     if cfg.samples is None:
         sampler = config.make_sampler(cfg.sampler, cfg.nfe)
         bridge = named_bridge(cfg, device)
@@ -105,6 +109,7 @@ def make_job(cfg: DictConfig) -> Job:
     judged = (dataset, plain["metrics"], device, cfg.num_images, Path(cfg.folder), data)
     evaluator = make_evaluator(*judged)
     if bridge:
+        require_pairs(bridge.denoiser.network, evaluator.data)
         training = {key: bridge.config.get(key) for key in ("dataset", "statistics")}
         found = dataset | settled(evaluator.data)
         here = {"dataset": found, "statistics": plain.get("statistics")}

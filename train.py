@@ -27,7 +27,7 @@ from dbim_lightning.bridge import Schedule, precision_on
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import printable, write_json, write_whole
-from dbim_lightning.networks import require_image_size
+from dbim_lightning.networks import require_image_size, require_pairs
 from dbim_lightning.options import TRAIN
 from dbim_lightning.sampler_files import require_tuned_for, take_sampler_files
 from dbim_lightning.samplers import Sampler
@@ -49,6 +49,10 @@ from dbim_lightning.training import (
 from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, finished_at, named, require_own
 from dbim_lightning.weights import read_denoiser
 
+NODES = (
+    *("denoiser", "denoiser.network", "denoiser.schedule", "denoiser.preconditioning"),
+    *("data", "dataset", "trainer", "objective", "sampler", "training.optimizer", "training.ema"),
+)
 ENDING = OSError, MisconfigurationException  # with one line, like the project's own errors
 print_once = rank_zero_only(print)
 
@@ -187,9 +191,7 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
             f"{cfg.resume} stands at step {step} of {cfg.trainer.max_steps}: "
             "give a larger trainer.max_steps to train on"
         )
-    for key in ("data", "trainer", "objective", "sampler", "training.optimizer", "training.ema"):
-        if not OmegaConf.is_dict(OmegaConf.select(cfg, key)):
-            raise UserError(f"{key} must name what is made, by _target_: leave the word out")
+    config.require_nodes(cfg, NODES)
     plain = OmegaConf.to_container(cfg)
     require_tuned_for(plain["sampler"], plain["denoiser"]["schedule"])
     precision_on(device_of(cfg.trainer.accelerator), cfg.precision)  # refuses what does not exist
@@ -216,6 +218,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
         node.update(data.settled)
     module = make_module(cfg)
     require_image_size(module.denoiser.network, cfg.dataset)
+    require_pairs(module.denoiser.network, data.training_pairs)
+    module.objective.require(data.training_pairs[0])
     if cfg.weights and not cfg.resume:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
         load_initial(module.denoiser, Path(cfg.weights), schedule)

@@ -15,13 +15,13 @@ from rich.progress import track
 from torch.utils.data import Dataset, default_collate
 
 from dbim_lightning import config
-from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.bridge import BridgeDenoiser, device_named
 from dbim_lightning.data import Pair
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation.features import EfficientNetLite0
 from dbim_lightning.evaluation.images import images_of
 from dbim_lightning.evaluation.metrics import Diversity
-from dbim_lightning.evaluation.origin import device_named, named_bridge, named_data
+from dbim_lightning.evaluation.origin import named_bridge, named_data
 from dbim_lightning.options import EVALUATE
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import DBIM, DDBM, ECSI, DBMSolver, KarrasSigma, Sampler, draw

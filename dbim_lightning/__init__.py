@@ -17,14 +17,14 @@ def load(path: "str | Path", device: str = "cpu", precision: str = "auto") -> "B
 
     Raises:
         UserError: no such file, not a whole one, or not one that says how to rebuild its network;
-            a precision that does not exist.
+            a device or precision that does not exist.
     """
     from pathlib import Path  # noqa: PLC0415 - so that the samplers alone need torch alone
 
-    from dbim_lightning.bridge.precision import precision_on  # noqa: PLC0415
+    from dbim_lightning.bridge.precision import device_named, precision_on  # noqa: PLC0415
     from dbim_lightning.weights import read_denoiser, restored  # noqa: PLC0415
 
-    denoiser = restored(read_denoiser(Path(path))).to(device)
+    denoiser = restored(read_denoiser(Path(str(path)))).to(device_named(device))
     denoiser.precision = precision_on(denoiser.device, precision)
     return denoiser
 

@@ -15,13 +15,25 @@ import hydra
 import hydra.utils
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.leftovers import take_back_later
 from dbim_lightning.options import TRAIN
 from dbim_lightning.resolvers import CONF
-from dbim_lightning.values import converted
+from dbim_lightning.values import converted, shown
+
+
+class LeavesNothing(Callback):
+    """Takes back the folders that Hydra makes before a run is refused."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        take_back_later(Path(config.hydra.run.dir), f"{config.hydra.job.name}.log")
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        take_back_later(Path(config.hydra.sweep.dir), f"{config.hydra.job.name}.log")
 
 
 class ConfigurationError(UserError):
@@ -72,7 +84,7 @@ def instantiate(node: DictConfig, **options: Any) -> Any:
     """
     try:
         return hydra.utils.instantiate(node, _convert_="all", **options)
-    except HydraException as error:
+    except (HydraException, OmegaConfBaseException, TypeError) as error:  # of _partial_, say
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__
@@ -102,8 +114,8 @@ def checked(cfg: DictConfig, options: Mapping[str, Any]) -> DictConfig:
     Raises:
         UserError: a value of another type or out of range, or one that somebody has to give.
     """
-    require_complete(cfg)
     values = resolved(cfg)
+    require_complete(cfg)
     _check(values, "", options)
     return OmegaConf.create(values)
 
@@ -113,9 +125,13 @@ def _check(node: dict[str, Any], prefix: str, options: Mapping[str, Any]) -> Non
     hints = _type_hints(node) if "_target_" in node else {}
     for name, value in node.items():
         key = f"{prefix}{name}"
+        inner = [each for each in options if each.startswith(f"{key}.")]
+        if inner and not isinstance(value, dict):
+            holds = f"it holds {inner[0]} and the like"
+            raise UserError(f"{key}={shown(value)}: {holds}, leave the word out")
         if isinstance(value, dict) and key not in options:
             _check(value, f"{key}.", options)
-        elif key in options or name in hints:
+        if key in options or name in hints:
             node[name] = converted(key, value, options.get(key, hints.get(name)))
 
 
@@ -137,6 +153,13 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         return OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+
+
+def require_nodes(cfg: DictConfig, keys: Sequence[str]) -> None:
+    """Refuses a configuration where a value, or nothing, stands in the place of a node."""
+    for key in keys:
+        if not OmegaConf.is_dict(OmegaConf.select(cfg, key)):
+            raise UserError(f"{key} must name what is made, by _target_: leave the word out")
 
 
 def require_complete(cfg: DictConfig) -> None:
@@ -225,7 +248,7 @@ def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> 
     """
     try:
         yield
-    except HydraException as error:
+    except (HydraException, OmegaConfBaseException) as error:
         words = sys.argv[1:] if overrides is None else overrides
         unknown = re.match(r"Could not override '([^']+)'", str(error))
         if unknown and not unknown[1].startswith("hydra."):
@@ -233,13 +256,22 @@ def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> 
             if unknown[1] in known or _of_earlier_run(unknown[1], name, words):
                 raise UserError(f"{unknown[1]} is not set yet: write +{unknown[1]}=…") from error
             raise UserError(unknown_key(unknown[1], known)) from error
-        raise UserError(_one_line(error)) from error
+        where = "".join(f"{word}: " for word in words if "${" in word)
+        raise UserError(where + _one_line(error)) from error
+    except ValueError as error:  # of a group that is given null or a number
+        if "Config group" not in str(error):
+            raise
+        words = sys.argv[1:] if overrides is None else overrides
+        groups = " ".join(word for word in words if _is_group(word.partition("=")[0]))
+        raise UserError(f"{groups}: give names of choices, --help has them") from error
 
 
 def _composed(name: str, overrides: Sequence[str]) -> DictConfig:
     if GlobalHydra.instance().is_initialized():  # in a job of hydra.main
         return hydra.compose(name, list(overrides))
     if (folder := _own_folder()) is not None:
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {folder}: there is no such folder")
         overrides = [f"hydra.searchpath=[file://{folder.absolute()}]", *overrides]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(name, list(overrides))
@@ -259,7 +291,7 @@ def _is_group(key: str) -> bool:
 
 def _located(node: DictConfig | dict) -> Any:
     try:
-        found = locate(node["_target_"])
+        found = locate(str(node["_target_"]))
     except ErrorDuringImport as error:
         raise UserError(f"{node['_target_']} cannot be imported: {error.value}") from error
     if found is None:
@@ -278,4 +310,4 @@ def unknown_key(key: str, known: set[str]) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).partition("object_type=")[0].split())

@@ -11,7 +11,7 @@ from dbim_lightning.values import Only, Range, Since
 COUNT = Annotated[int, Range(1)]
 FROM_ZERO = Annotated[int, Range(0)]
 SEED = Annotated[int, Range(0, 2**32 - 1)]
-POSITIVE = Annotated[float, Range(0, above=True)]
+DEVIATION = Annotated[float, Range(0, 1, above=True)]  # of images in [-1, 1]
 NOT_NEGATIVE = Annotated[float, Range(0)]
 
 NO_EPOCHS = "training has no epochs, trainer.max_steps says how long it takes"
@@ -23,8 +23,8 @@ TRAIN: dict[str, Any] = {
     "seed": SEED,
     "resume": str | None,
     "weights": str | None,
-    "statistics.sigma_data": POSITIVE,
-    "statistics.sigma_data_end": POSITIVE,
+    "statistics.sigma_data": DEVIATION,
+    "statistics.sigma_data_end": DEVIATION,
     "statistics.cov_xy": float,
     "training.max_steps": COUNT,
     "training.batch_size": COUNT,
@@ -38,7 +38,7 @@ TRAIN: dict[str, Any] = {
     "data.seed": SEED,
     "data.max_images": COUNT | None,
     "data.num_validation_images": COUNT,
-    "trainer.accelerator": str,
+    "trainer.accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps"],
     "trainer.num_nodes": COUNT,
     "trainer.precision": Annotated[
         Literal["auto", "32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16"],

@@ -3,6 +3,7 @@
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -36,7 +37,7 @@ def _annotated(name: str) -> str:
     return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
 
 
-def _run_folder(resume: str | None, new: str) -> str:
+def _run_folder(resume: Any, new: str) -> str:
     """Where a training is written: a resumed one into its own folder, with resume=auto into that
     of the newest run beside it which is not finished."""
     if resume == "auto":
@@ -44,7 +45,7 @@ def _run_folder(resume: str | None, new: str) -> str:
         runs = [path for path in begun if not (path.parents[1] / "training.json").exists()]
         newest = max(runs, key=lambda path: path.stat().st_mtime_ns, default=None)
         return str(newest.parents[1]) if newest else new
-    own = Path(resume or "").absolute()
+    own = Path(str(resume or "")).absolute()
     if (own / "checkpoints").is_dir():
         return str(own)
     return str(own.parents[1]) if own.is_file() and own.parent.name == "checkpoints" else new

@@ -71,8 +71,14 @@ def converted(key: str, value: Any, annotation: Any) -> Any:
     try:
         return _fitting(value, annotation)
     except _Misfit as misfit:
-        shown = "null" if value is None else value
-        raise UserError(f"{key}={shown}: {misfit}") from None
+        raise UserError(f"{key}={shown(value)}: {misfit}") from None
+
+
+def shown(value: Any) -> str:
+    """As on the command line."""
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 class _Misfit(Exception):
@@ -104,7 +110,7 @@ def _plain(value: Any, kind: Any) -> Any:
     number = _number(value, kind) if kind in (int, float) else None
     if number is not None:
         return number
-    if kind in (str, Path) and isinstance(value, str | Path | int | float):
+    if kind in (str, Path) and isinstance(value, str | Path | int | float) and text:
         return str(value)
     if kind is type(None) and value is None:
         return None
@@ -174,7 +180,6 @@ def _within(value: Any, annotation: Any, *limits: Any) -> Any:
 
 def _require(value: Any, annotation: Any, limit: Any) -> None:
     if isinstance(limit, Only) and value != limit.value:
-        only = "null" if limit.value is None else str(limit.value).lower()
-        raise _Misfit(f"only {only} works here: {limit.why}")
+        raise _Misfit(f"only {shown(limit.value)} works here: {limit.why}")
     if isinstance(limit, Range) and value not in limit:
         raise _Misfit(f"give {WORDS[annotation]}, {limit}")

@@ -2,7 +2,7 @@
 
 from dbim_lightning.bridge.combine import Coefficients, combine, like
 from dbim_lightning.bridge.denoiser import BridgeDenoiser, conditions
-from dbim_lightning.bridge.precision import best_precision, precision_on, running_in
+from dbim_lightning.bridge.precision import best_precision, device_named, precision_on, running_in
 from dbim_lightning.bridge.preconditioning import (
     DDBMPreconditioning,
     I2SBPreconditioning,

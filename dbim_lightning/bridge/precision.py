@@ -1,4 +1,4 @@
-"""In which precision a network runs. States, coefficients and results stay as they are."""
+"""Where a network runs, and in which precision. States and results stay as they are."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,6 +7,24 @@ import torch
 from dbim_lightning.errors import UserError
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def device_named(name: str | torch.device | None) -> torch.device:
+    """A device that can be used; None takes the best there is.
+
+    Raises:
+        UserError: no such device here.
+    """
+    best = torch.accelerator.current_accelerator(True) or torch.device("cpu")
+    try:
+        device = torch.device(name or best)
+        torch.empty(0, device=device)
+        if device.type not in ("cpu", best.type) or (device.type == "cpu" and device.index):
+            raise RuntimeError("there is none")
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={name} cannot be used ({reason}): cuda, mps or cpu") from error
+    return device
 
 
 def best_precision(device: torch.device) -> str:

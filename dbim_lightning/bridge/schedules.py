@@ -144,10 +144,11 @@ class VPSchedule(Schedule):
         source_noise: float = 0.0,
     ):
         super().__init__(source_noise)
-        if not (0 < t_min < t_max and beta_min > 0 and beta_d >= 0):
+        is_finite = beta_min * t_max + beta_d * t_max**2 / 2 < 700  # whose exponential is
+        if not (0 < t_min < t_max and beta_min > 0 and beta_d >= 0 and is_finite):
             raise UserError(
-                f"VP schedule with {beta_d=}, {beta_min=}, {t_min=}, {t_max=}: "
-                "needs beta_d >= 0, beta_min > 0 and 0 < t_min < t_max"
+                f"VP schedule with {beta_d=}, {beta_min=}, {t_min=}, {t_max=}: needs beta_d >= 0, "
+                "beta_min > 0, 0 < t_min < t_max and beta_min t_max + beta_d t_max^2 / 2 < 700"
             )
         self.beta_d, self.beta_min, self.t_min, self.t_max = beta_d, beta_min, t_min, t_max
 
@@ -188,8 +189,10 @@ class VESchedule(_Driftless):
 
     def __init__(self, sigma_max: float = 80.0, t_min: float = 0.002, source_noise: float = 0.0):
         super().__init__(source_noise)
-        if not 0 < t_min < sigma_max:
-            raise UserError(f"VE schedule with {sigma_max=}, {t_min=}: needs 0 < t_min < sigma_max")
+        if not 0 < t_min < sigma_max < 1e9:
+            raise UserError(
+                f"VE schedule with {sigma_max=}, {t_min=}: needs 0 < t_min < sigma_max < 1e9"
+            )
         self.t_min, self.t_max = t_min, sigma_max
 
     def rho(self, t: Tensor) -> Tensor:
@@ -285,7 +288,7 @@ class I2SBSchedule(_Driftless):
 
 
 def _check_betas(name: str, beta_min: float, beta_max: float) -> None:
-    if not 0 < beta_min <= beta_max:
+    if not 0 < beta_min <= beta_max < 1e9:
         raise UserError(
-            f"{name} schedule with {beta_min=}, {beta_max=}: needs 0 < beta_min <= beta_max"
+            f"{name} schedule with {beta_min=}, {beta_max=}: needs 0 < beta_min <= beta_max < 1e9"
         )

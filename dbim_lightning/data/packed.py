@@ -79,6 +79,11 @@ class PackedPairs(Dataset):
         """Options as they turned out to be, by which a bridge's data are told from others."""
         return {"made_with": dict(self.made_with)} if self.made_with else {}
 
+    @property
+    def num_classes(self) -> int:
+        """That labels of this split need; 0 without labels."""
+        return max(self.contents["labels"] or [-1]) + 1
+
     def __len__(self) -> int:
         return len(self.contents["names"])
 

@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--split", default="train", help="train, validation or test")
     parser.add_argument("-o", type=Path, default=Path("preview.png"), metavar="FILE.png")
     options, cfg = parse_command(parser)
+    if options.o.suffix.lower() != ".png":
+        raise UserError(f"-o {options.o}: name a .png file")
     dataset = instantiate(cfg.dataset)
     data = dataset(options.split)
     shown = spread(data, min(len(data), SHOWN))

@@ -120,6 +120,11 @@ class Restoration(Dataset):
         return {"range": list(self._span)} if self._span else {}
 
     @property
+    def num_classes(self) -> int:
+        """Of labels, of all splits; 0 without labels."""
+        return len(self._classes or {})
+
+    @property
     def files(self) -> list[Path]:
         """Every file that the images are read from."""
         return [self.folder / str(name) for name in self._names]

@@ -14,7 +14,7 @@ import torch
 from rich.progress import track
 from torch.utils.data import Dataset, default_collate
 
-from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.bridge import BridgeDenoiser, device_named
 from dbim_lightning.data import spread
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.images import Images, images_of, own_blocks
@@ -77,7 +77,7 @@ class Evaluator:
         folder: Path = Path("runs/evaluation"),
         origin: dict[str, Any] | None = None,
     ):
-        self.dataset, self.protocol, self.device = dataset, protocol, torch.device(device)
+        self.dataset, self.protocol, self.device = dataset, protocol, device_named(device)
         self.data = spread(dataset(protocol.split), num_images)
         if len(self.data) < 2:
             raise UserError(

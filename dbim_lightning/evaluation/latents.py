@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from dbim_lightning import config
-from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.bridge import BridgeDenoiser, device_named
 from dbim_lightning.commands import calls
 from dbim_lightning.data import Pair, spread
 from dbim_lightning.errors import UserError, one_line_errors
@@ -29,8 +29,8 @@ from dbim_lightning.evaluation.features.network import FeatureNetwork
 from dbim_lightning.evaluation.images import BLOCK
 from dbim_lightning.evaluation.latent_pictures import save_pictures, save_reconstructions
 from dbim_lightning.evaluation.metrics import FeatureDistance
-from dbim_lightning.evaluation.origin import device_name, device_named, named_bridge, named_data
-from dbim_lightning.files import finite, write_json, write_whole
+from dbim_lightning.evaluation.origin import device_name, named_bridge, named_data
+from dbim_lightning.files import finite, write_json, write_whole, writing
 from dbim_lightning.options import EVALUATE
 from dbim_lightning.pictures import to_uint8
 from dbim_lightning.samplers import DBIM, ImageNoise, inputs
@@ -244,6 +244,8 @@ def main() -> None:
     nfes = list(dict.fromkeys(calls(options.words, [5, 10, 20, 50, 100])))
     words = [word for word in options.words if not word.startswith("nfe=")]
     study, asked = make_study(words, nfes)
+    with writing(options.o):
+        options.o.mkdir(parents=True, exist_ok=True)
     # What steps miss stands in the table.
     logging.getLogger(encode.__module__).setLevel(logging.ERROR)
     shown = torch.linspace(0, len(study.data) - 1, min(SHOWN, len(study.data))).long()

@@ -42,6 +42,8 @@ def read_bridge(path: Path, device: torch.device) -> Bridge:
 
 def named_bridge(cfg: DictConfig, device: torch.device) -> Bridge:
     """The bridge that evaluate.yaml's `weights`, `checkpoint` or `runs` names, in its precision."""
+    if cfg.weights and cfg.checkpoint:
+        raise UserError(f"weights={cfg.weights}, checkpoint={cfg.checkpoint}: give one of the two")
     path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
     print(f"Evaluating {path}")
     bridge = read_bridge(path, device)
@@ -62,21 +64,6 @@ def named_data(cfg: DictConfig, bridge: Bridge | None) -> dict[str, Any]:
     if bridge:
         require_image_size(bridge.denoiser.network, dataset)
     return dataset
-
-
-def device_named(name: str | None) -> torch.device:
-    """A device that can be used; None takes the best there is.
-
-    Raises:
-        UserError: no such device here.
-    """
-    try:
-        device = torch.device(name or torch.accelerator.current_accelerator(True) or "cpu")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device={name} cannot be used ({reason}): cuda, mps or cpu") from error
-    return device
 
 
 def device_name(device: torch.device) -> str:

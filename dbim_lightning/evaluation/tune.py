@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from dbim_lightning import config
-from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.bridge import BridgeDenoiser, device_named
 from dbim_lightning.commands import calls, word
 from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation.evaluator import Evaluator
-from dbim_lightning.evaluation.origin import device_named, named_bridge, named_data
-from dbim_lightning.files import whole
+from dbim_lightning.evaluation.origin import named_bridge, named_data
+from dbim_lightning.files import whole, writing
 from dbim_lightning.options import EVALUATE
 from dbim_lightning.samplers import DBIM, KarrasSigma, identity
 
@@ -155,7 +155,9 @@ def make_tuning(words: list[str], metric: str | None) -> Tuning:
     dataset = named_data(cfg, bridge)
     protocol = config.instantiate(cfg.metrics)
     keys = [key for one in protocol.metrics if one.noises == 1 for key in one.columns]
-    metric = metric or keys[0]
+    if not keys:
+        raise UserError(f"metrics={protocol.name} measures nothing to tune by: choose another")
+    metric = keys[0] if metric is None else metric
     if metric not in keys:
         raise UserError(f"--metric {metric}: choose one of {', '.join(keys)}")
     data = config.instantiate(OmegaConf.create(dataset))
@@ -191,7 +193,8 @@ def main() -> None:
     nfes = calls(options.words, [5, 10, 20])
     others = [entry for entry in options.words if not entry.startswith("nfe=")]
     tuning = make_tuning(others, options.metric)
-    options.o.mkdir(parents=True, exist_ok=True)
+    with writing(options.o):
+        options.o.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for nfe in nfes:
         sampler, scores = tuned(tuning, nfe, options.trials, options.o)

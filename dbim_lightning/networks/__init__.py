@@ -1,3 +1,3 @@
 """Networks F(x, c_noise, x_T, **cond)."""
 
-from dbim_lightning.networks.adm import ADMUNet, require_image_size
+from dbim_lightning.networks.adm import ADMUNet, require_image_size, require_pairs

@@ -55,7 +55,7 @@ class _Builder:
 
     def attention(self, channels: int, num_heads: int) -> AttentionBlock:
         if self.num_head_channels != -1:
-            num_heads = channels // self.num_head_channels
+            num_heads = channels // self.num_head_channels if self.num_head_channels else 0
         if num_heads < 1 or channels % num_heads:
             raise UserError(
                 f"attention over {channels} channels cannot have {num_heads} heads: "
@@ -117,10 +117,18 @@ class ADMUNet(nn.Module):
             raise UserError(f"network with condition_mode={condition_mode!r}: use 'concat' or null")
         if model_channels < 32 or model_channels % 32:
             raise UserError(f"network with model_channels={model_channels}: use a multiple of 32")
-        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 0:
+        if min(num_heads, abs(num_heads_upsample)) < 1 or num_heads_upsample < -1:
+            raise UserError(f"network with {num_heads=}, {num_heads_upsample=}: use 1 or more")
+        if min(in_channels, out_channels) < 1:
+            raise UserError(
+                f"network with {in_channels=}, {out_channels=}: use 1 or more, such as 3"
+            )
+        if num_classes is not None and num_classes < 1:
+            raise UserError(f"network with {num_classes=}: use 1 or more, or null without labels")
+        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 1:
             raise UserError(
                 f"network with channel_mult={list(channel_mult)}, num_res_blocks={num_res_blocks}: "
-                "use whole numbers, multipliers from 1"
+                "use whole numbers from 1"
             )
         factors = [2**level for level in range(len(channel_mult))]
         if not set(attention_resolutions) <= set(factors):
@@ -131,7 +139,8 @@ class ADMUNet(nn.Module):
         if not 0 <= dropout < 1:
             raise UserError(f"network with dropout={dropout}: use a value in [0, 1)")
         self.condition_mode = condition_mode
-        self.model_channels = model_channels
+        self.model_channels, self.num_classes = model_channels, num_classes
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.use_checkpoint = use_checkpoint
         self.divisor = 2 ** (len(channel_mult) - 1)
         widths = [mult * model_channels for mult in channel_mult]
@@ -141,7 +150,9 @@ class ADMUNet(nn.Module):
             nn.SiLU(),
             nn.Linear(emb_channels, emb_channels),
         )
-        self.label_emb = nn.Embedding(num_classes, emb_channels) if num_classes else None
+        self.label_emb = (
+            nn.Embedding(num_classes, emb_channels) if num_classes is not None else None
+        )
         build = _Builder(
             emb_channels,
             dropout,
@@ -180,6 +191,15 @@ class ADMUNet(nn.Module):
                 f"{near} or {near + self.divisor}, not {width}x{height}"
             )
 
+    def _require_labels(self, y: Tensor | None) -> None:
+        if y is None:
+            raise UserError("a network with num_classes needs the class labels y of the images")
+        if y.device.type == "cpu" and (y.min() < 0 or y.max() >= self.num_classes):
+            raise UserError(
+                f"class labels from {y.min()} to {y.max()}: this network has num_classes="
+                f"{self.num_classes}, the first being 0"
+            )
+
     def forward(self, x: Tensor, c_noise: Tensor, x_T: Tensor, y: Tensor | None = None) -> Tensor:
         """Runs F in the dtype of the parameters and returns x's dtype.
 
@@ -190,8 +210,16 @@ class ADMUNet(nn.Module):
             y: class labels (B,), for a network with classes; others ignore them.
         """
         self.require_size(*x.shape[2:])
-        if y is None and self.label_emb is not None:
-            raise UserError("a network with num_classes needs the class labels y of the images")
+        if x.shape[1] != self.in_channels:
+            raise UserError(
+                f"a network with in_channels={self.in_channels} got images of {x.shape[1]} channels"
+            )
+        if self.condition_mode == "concat" and x_T.shape != x.shape:
+            raise UserError(
+                f"x_T of {tuple(x_T.shape)} for x of {tuple(x.shape)}: give equal shapes"
+            )
+        if self.num_classes is not None:
+            self._require_labels(y)
         dtype = self.out[-1].weight.dtype
         with torch.autocast(x.device.type, enabled=False):
             emb = self.time_embed(timestep_embedding(c_noise, self.model_channels).to(dtype))
@@ -258,3 +286,35 @@ def require_image_size(network: nn.Module, dataset: Mapping[str, Any]) -> None:
             network.require_size(size, size)
         except UserError as error:
             raise UserError(f"dataset.image_size={size}: {error}") from error
+
+
+def require_pairs(network: nn.Module, pairs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses pairs that a network does not take, as far as it says what it takes.
+
+    Args:
+        pairs: one or more; their first counts, and `num_classes`, where they have it.
+
+    Raises:
+        UserError: another size or number of channels, or labels that lack or exceed its classes.
+    """
+    if not isinstance(network, ADMUNet):
+        return
+    channels, height, width = pairs[0]["x_0"].shape
+    network.require_size(height, width)
+    for key in ("in_channels", "out_channels"):
+        if getattr(network, key) != channels:
+            raise UserError(
+                f"network.{key}={getattr(network, key)}, but the images have {channels}: use that"
+            )
+    if network.num_classes is None:
+        return
+    if "label" not in pairs[0]:
+        raise UserError(
+            f"network.num_classes={network.num_classes} needs pairs with labels: use data that "
+            "have some, as by dataset.labels=true, or network.num_classes=null"
+        )
+    found = getattr(getattr(pairs, "dataset", pairs), "num_classes", 0)
+    if found > network.num_classes:
+        raise UserError(
+            f"network.num_classes={network.num_classes}: the pairs have {found} classes, use that"
+        )

@@ -25,6 +25,11 @@ class BridgeMatching(Objective):
     times: Grid = Uniform()  # noqa: RUF009 - frozen
     mask: bool = False
 
+    def require(self, pair: Batch) -> None:
+        """Refuses a pair without mask where one is counted."""
+        if self.mask and "mask" not in pair:
+            raise UserError("objective.mask=true needs data with masks: leave it out")
+
     def __call__(self, denoiser: BridgeDenoiser, batch: Batch, step: int) -> Values:
         u, eps = self.draws(batch)
         return {"u": u, **self.at(denoiser, batch, u, eps)}
@@ -43,8 +48,7 @@ class BridgeMatching(Objective):
         x_0_hat = denoiser.estimate(x_t, scalings, x_T, **conditions(batch))
         error = (x_0_hat - x_0).square()
         if self.mask:
-            if "mask" not in batch:
-                raise UserError("objective.mask=true needs data with masks: leave it out")
+            self.require(batch)
             error = batch["mask"] * error
         error = error.mean(dim=(1, 2, 3))
         return {"loss": error / like(scalings.c_out, error).flatten() ** 2, "error": error}

@@ -30,6 +30,13 @@ class Objective(ABC):
     def at(self, denoiser: BridgeDenoiser, batch: Batch, u: Tensor, eps: Tensor) -> Values:
         """Of a batch at given places u, (B,) float64 on the CPU, with given noise: validation."""
 
+    def require(self, pair: Batch) -> None:
+        """Refuses a pair of the data, without the batch's dimension, that lacks what is needed.
+
+        Raises:
+            UserError: as said.
+        """
+
     def draws(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Uniform places u (B,) in [0, 1), float64 on the CPU, and standard normal noise like x_0.
 

@@ -43,7 +43,7 @@ class DBIM(Sampler):
             raise UserError(
                 f"nfe={self.nfe}: use a whole number from 2, one call boots and one steps"
             )
-        if self.order not in (1, 2, 3):
+        if type(self.order) is not int or self.order not in (1, 2, 3):
             raise UserError(f"order={self.order}: use 1, 2 or 3")
         require_eta(self.eta, self.form)
         if self.form == "published" and self.eta > 0 and self.order > 1:

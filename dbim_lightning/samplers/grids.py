@@ -183,6 +183,8 @@ def falling_times(grid: Grid, schedule: Schedule, start: float, n: int) -> Tenso
     Raises:
         UserError: another number of times, or times that do not fall from below t_max to t_min.
     """
+    if not callable(grid):
+        raise UserError(f"grid={grid!r} of the sampler: give a grid, such as Karras(7.0)")
     times = grid(schedule, start, torch.linspace(1, 0, n + 1, dtype=torch.float64))
     if len(times) != n + 1:
         raise UserError(f"{grid} has {len(times)} times, but the NFE asks for {n + 1}: change one")

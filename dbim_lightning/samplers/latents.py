@@ -14,6 +14,7 @@ which with a noised source, where x_0_hat is of x_T + beta eps, is solved for ep
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -203,6 +204,8 @@ def interpolate(eps_1: Tensor, eps_2: Tensor, weights: Sequence[float]) -> Tenso
         raise UserError(
             f"codes of {tuple(eps_1.shape)} and {tuple(eps_2.shape)}: give (B, C, H, W) both"
         )
+    if not all(math.isfinite(weight) for weight in weights):
+        raise UserError(f"weights {list(weights)} between codes: give finite numbers")
     angle = torch.cosine_similarity(eps_1.flatten(1), eps_2.flatten(1)).clamp(-1, 1).acos()
     angle = angle.clamp(min=1e-6)[:, None, None, None]  # equal codes: the limit is linear
     return torch.stack(

@@ -63,6 +63,11 @@ class Estimates:
 
     def __call__(self, x: Tensor, t: Tensor, spare: Tensor | None = None) -> Tensor:
         x_0_hat = self._denoise(x.detach(), t.expand(len(x)), self._x_T, **self._cond).to(x.dtype)
+        if x_0_hat.shape != x.shape:
+            raise UserError(
+                f"the denoiser returned {tuple(x_0_hat.shape)} for states of {tuple(x.shape)}: it "
+                "has to return images like them"
+            )
         self._times.append(t)
         self._sums.append(x_0_hat.sum(dtype=torch.float32))
         return self.with_known(torch.clamp(x_0_hat, -self._bound, self._bound, out=unheld(spare)))
@@ -214,6 +219,9 @@ def identity(part: Any) -> Any:
 
 
 def _check_source(x_T: Tensor) -> None:
+    if not isinstance(x_T, Tensor) or x_T.ndim != 4 or not x_T.numel():
+        shape = tuple(getattr(x_T, "shape", ()))
+        raise UserError(f"x_T of shape {shape}: give sources (B, C, H, W), one image or more")
     low, high = x_T.aminmax()
     if not (x_T.is_floating_point() and low >= -1.001 and high <= 1.001):
         raise UserError(

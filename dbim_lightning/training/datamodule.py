@@ -13,7 +13,7 @@ from dbim_lightning.data import Pair, spread
 from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError
 from dbim_lightning.samplers.noise import mixed_seed
-from dbim_lightning.training.stream import ShuffledStream
+from dbim_lightning.training.stream import NO_IMAGES, ShuffledStream
 
 _SPLITS_OF_STAGE = {"fit": ("train", "validation"), "validate": ("validation",)}
 
@@ -76,6 +76,13 @@ class PairDataModule(LightningDataModule):
         num_validation_images: int = 1000,
     ):
         super().__init__()
+        limits = {"batch_size": batch_size, "num_validation_images": num_validation_images}
+        if max_images is not None:
+            limits["max_images"] = max_images
+        if low := [f"{key}={value}" for key, value in limits.items() if value < 1]:
+            raise UserError(f"data module with {', '.join(low)}: use 1 or more")
+        if num_workers < 0:
+            raise UserError(f"data module with {num_workers=}: use 0 or more")
         self.dataset = dataset
         self.batch_size = batch_size
         self.flip = flip
@@ -94,6 +101,17 @@ class PairDataModule(LightningDataModule):
         for split in _SPLITS_OF_STAGE[stage]:
             if split not in self._splits:
                 self._splits[split] = self._limit(self.dataset(split))
+
+    @property
+    def training_pairs(self) -> Dataset:
+        """Once they are set up.
+
+        Raises:
+            UserError: There are none.
+        """
+        if not len(self._splits["train"]):
+            raise UserError(NO_IMAGES)
+        return self._splits["train"]
 
     @property
     def settled(self) -> dict[str, Any]:

@@ -61,8 +61,10 @@ def named(resume: str | None, folder: Path) -> Path | None:
     """
     if resume == "auto":
         return newest_whole(folder)
-    if not resume or not Path(resume).is_dir():
-        return Path(resume) if resume else None
+    if resume is None:
+        return None
+    if not resume or not Path(str(resume)).is_dir():
+        return Path(str(resume))
     if (found := newest_whole(Path(resume))) is None:
         raise UserError(f"{resume} has no whole checkpoint: give the folder of a run of train.py")
     return found

@@ -11,6 +11,8 @@ from torch.utils.data import Sampler
 
 from dbim_lightning.errors import UserError
 
+NO_IMAGES = "the training split has no images: check the dataset and max_images"
+
 
 @dataclass(eq=False)
 class ShuffledStream(Sampler[tuple[int, int]]):
@@ -36,7 +38,7 @@ class ShuffledStream(Sampler[tuple[int, int]]):
 
     def __post_init__(self):
         if self.num_images < 1:
-            raise UserError("the training split has no images: check the dataset and max_images")
+            raise UserError(NO_IMAGES)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         number, permutation = -1, torch.empty(0)

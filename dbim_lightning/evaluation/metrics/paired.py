@@ -33,13 +33,15 @@ class PairedMetrics(Means):
             antialiasing (published: 224 for images below 256 px); None leaves them as they are.
 
     Raises:
-        UserError: if the weights file of the backbone is missing; in `update`, if the images are
-            too small.
+        UserError: if the weights file of the backbone is missing, or `resize` below 11; in
+            `update`, if the images are too small.
     """
 
     def __init__(self, lpips: str | None = None, resize: int | None = None) -> None:
         if lpips is not None and lpips not in _LPIPS:
             raise UserError(f"LPIPS net {lpips!r}: choose one of {', '.join(_LPIPS)}")
+        if resize is not None and resize < _WINDOW:
+            raise UserError(f"metrics resize={resize}: use {_WINDOW} or more, or null for as it is")
         self.resize, self._smallest, self._lpips = resize, _WINDOW, None
         self.columns = {
             "mse": Column("MSE", 4, "↓"),
