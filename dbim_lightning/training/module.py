@@ -1,5 +1,6 @@
 """Training of a bridge denoiser with Lightning."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -165,7 +166,8 @@ class BridgeModule(lightning.LightningModule):
         self.log("loss", recent["loss"].mean(), prog_bar=True, logger=False)
         for name, values in recent.items():
             self.log(f"train/{name}", values.mean())
-            self.log_dict(quartile_means(f"train/{name}", u, values))
+            nothing = {f"train/{name}_q{q}": math.nan for q in (1, 2, 3, 4)}  # or an earlier value
+            self.log_dict(nothing | quartile_means(f"train/{name}", u, values))
 
     def validation_step(self, batch: Pair, batch_idx: int) -> None:
         x_0, index = batch["x_0"], batch["index"]
