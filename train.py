@@ -157,7 +157,7 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
     if odd := [word for word in sys.argv if printable(word) != word]:
         raise UserError(f"{printable(odd[0])} is not UTF-8: rename or link what it names")
     if cfg.resume:
-        saved = read_denoiser(Path(cfg.resume))
+        saved = read_denoiser(Path(cfg.resume), trusted=config.trusted(cfg))
         cfg, step = earlier.resumed(saved.config, cfg, words), saved.step
     else:
         config.check_overrides("train", cfg, words)
@@ -196,7 +196,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     require_image_size(module.denoiser.network, cfg.dataset)
     if cfg.weights and not cfg.resume:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
-        load_initial(module.denoiser, Path(cfg.weights), schedule)
+        load_initial(module.denoiser, Path(cfg.weights), schedule, config.trusted(cfg))
     trainer = make_trainer(cfg, folder, step, module.denoiser.schedule)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.strategy.launcher is not None:
         raise UserError(

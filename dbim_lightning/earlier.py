@@ -7,6 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning.config import CONF, checked, keys_in, resolved, takes, unknown_key
 from dbim_lightning.errors import UserError
+from dbim_lightning.strangers import inert
+
+OF_THE_COMMAND = ("resume", "weights", "trusted")  # which no file says
 
 
 def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> DictConfig:
@@ -28,7 +31,10 @@ def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> Dic
     today = OmegaConf.to_container(cfg)
     del own["defaults"], own["hydra"]
     nodes = [key for key, node in own.items() if isinstance(node, dict)]
+    if odd := [key for key in nodes if not isinstance(saved.get(key, {}), dict)]:
+        raise UserError(f"{cfg.resume}: its {odd[0]} is no node of a configuration: use another")
     parts = {key: {**today[key], **saved.get(key, {})} for key in nodes}
+    parts |= {key: today[key] for key in OF_THE_COMMAND}
     again = OmegaConf.create({**today, **saved, **parts})
     fixed = ("denoiser", *saved["denoiser"], "statistics", "seed", "data.seed", "weights")
     keys = [word.lstrip("+").partition("=")[0] for word in words]
@@ -113,4 +119,4 @@ def differences(here: dict[str, Any], training: dict[str, Any]) -> str:
 
 
 def _unpacked(options: dict[str, Any] | None) -> dict[str, Any] | None:
-    return options and (options.get("made_with") or options)
+    return options and inert(options.get("made_with") or options)

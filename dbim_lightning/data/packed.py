@@ -22,6 +22,7 @@ from dbim_lightning.data.pair import Pair
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import write_json, writing
 from dbim_lightning.pictures import to_uint8
+from dbim_lightning.strangers import inert
 
 FORMAT = 1
 CHUNK = 64
@@ -77,7 +78,7 @@ class PackedPairs(Dataset):
     @property
     def settled(self) -> dict[str, Any]:
         """Options as they turned out to be, by which a bridge's data are told from others."""
-        return {"made_with": dict(self.made_with)} if self.made_with else {}
+        return {"made_with": inert(self.made_with)} if self.made_with else {}
 
     def __len__(self) -> int:
         return len(self.contents["names"])

@@ -20,7 +20,7 @@ def denoiser(channel_mult=(1,)):
 def save(path, bridge, config=None):
     state = {f"denoiser.{key}": value for key, value in bridge.state_dict().items()}
     content = {"state_dict": state, "current_model_state": state, "global_step": 7}
-    torch.save(content | {CONFIG_KEY: config or {"seed": 1}}, path)
+    torch.save(content | {CONFIG_KEY: config or {"denoiser": {"schedule": {}}}}, path)
     return path
 
 
