@@ -1,10 +1,10 @@
 """The folder of a run, which holds one run alone."""
 
-import json
 from pathlib import Path
 
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import read_json
 from dbim_lightning.weights.files import read_tensors
 
 CHECKPOINTS, LAST, FINISHED = "checkpoints", "last.ckpt", "training.json"
@@ -38,7 +38,10 @@ def require_own(folder: Path, resumed: Path | None, step: int) -> None:
 
 def _step_of(checkpoint: Path) -> int:
     try:
-        return read_tensors(checkpoint)["global_step"]
+        step = read_tensors(checkpoint).get("global_step")
+        if type(step) is not int:
+            raise UserError(f"{checkpoint} does not say its step: copy it again")
+        return step
     except UserError as error:
         raise UserError(f"{error}; or delete it, to go on from an earlier one") from error
 
@@ -46,4 +49,9 @@ def _step_of(checkpoint: Path) -> int:
 def finished_at(folder: Path) -> int | None:
     """The step at which the run in a folder was finished, if it was."""
     result = folder / FINISHED
-    return json.loads(result.read_text())["step"] if result.exists() else None
+    if not result.exists():
+        return None
+    remedy = "delete it, and resume the run to have it again"
+    if type(step := read_json(result, remedy).get("step")) is not int:
+        raise UserError(f"{result} has no step: {remedy}")
+    return step

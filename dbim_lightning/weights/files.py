@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dbim_lightning import commands
+from dbim_lightning.archives import UNREADABLE, require_no_bomb
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import whole
@@ -52,14 +53,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         if not is_zip and start != b"\x80\x02":
             raise zipfile.BadZipFile("not whole, or not a file of torch.save")
+        if is_zip:
+            with zipfile.ZipFile(path) as archive:
+                require_no_bomb(archive, path.stat().st_size)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is not a readable checkpoint: it holds more than tensors and plain containers "
             "and could run any code on loading: ask for the bare state dict"
         ) from error
-    except (RuntimeError, zipfile.BadZipFile, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{path} is not a readable checkpoint ({reason}): copy or download it again"
         ) from error
@@ -110,6 +114,10 @@ def read_denoiser(path: Path, raw: bool = False, trusted: Collection[str] = ()) 
 
 def _weights(path: Path, content: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
     weights = {f"{prefix}{k}": v for k, v in content.items() if isinstance(v, Tensor)}
+    for key, value in weights.items():
+        is_plain = value.layout == torch.strided and not value.is_quantized
+        if not is_plain or value.nbytes > value.untyped_storage().nbytes():
+            raise UserError(f"{path}: {key} is sparse, quantised or repeats itself: no weights")
     if not weights:
         raise UserError(f"{path} holds no weights of a denoiser: use a file of train.py")
     return weights
