@@ -1,6 +1,7 @@
 """Samplers that stand in files of their own, as tuning writes them: sampler=FILE.yaml."""
 
 import atexit
+import io
 import re
 import shutil
 import tempfile
@@ -34,7 +35,7 @@ def read_sampler_file(path: Path, trusted: Collection[str] = ()) -> dict[str, An
         text = path.read_text(encoding="utf-8")
         if any(isinstance(event, AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise YAMLError("it has aliases (*name): write out what they stand for")
-        node = OmegaConf.to_container(OmegaConf.create(text))
+        node = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
     except (
         OSError,
         UnicodeDecodeError,

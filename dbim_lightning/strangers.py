@@ -4,7 +4,6 @@ Nothing that it names is imported before it has been looked at, and nothing in i
 """
 
 import ast
-import re
 import sys
 from collections.abc import Collection, Iterator
 from functools import cache
@@ -24,6 +23,7 @@ KNOWN = {
 }
 ROOMS = ("bridge", "networks", "samplers", "objectives", "data", "training")
 ROOMS += ("evaluation.metrics", "evaluation.features")
+NOBODYS = {*sys.stdlib_module_names, "dbim_lightning", "torch", "lightning"}
 FUNCTIONS = "dbim_lightning.data.corruptions"
 
 
@@ -70,17 +70,23 @@ def require_harmless(
         UserError: as said, before anything is imported.
     """
     require_plain(config, where)
-    for place, item in _entries(config):
-        if isinstance(item, dict) and "_target_" in item:
-            target = item["_target_"]
-            if not (isinstance(target, str) and _is_allowed(target, trusted)):
-                module = str(target).partition(".")[0]
-                own = f"trusted=[{module}]" if re.fullmatch(r"\w+", module) else "trusted=[MODULE]"
-                raise UserError(
-                    f"{where}: {f'{place}.' if place else ''}_target_={target!s:.99} is no class "
-                    f"that a file may name: do not use this file, or, if the module is your own, "
-                    f"give {own}"
-                )
+    nodes = [(place, item) for place, item in _entries(config) if isinstance(item, dict)]
+    named = {f"{place}._target_": node["_target_"] for place, node in nodes if "_target_" in node}
+    refused = {
+        place.removeprefix("."): target
+        for place, target in named.items()
+        if not (isinstance(target, str) and _is_allowed(target, trusted))
+    }
+    if not refused:
+        return
+    modules = dict.fromkeys(str(target).partition(".")[0] for target in refused.values())
+    own = [name for name in modules if name.isidentifier() and name not in NOBODYS]
+    place, target = next(iter(refused.items()))
+    instead = f", or, if the code is your own, give trusted=[{','.join(own)}]" if own else ""
+    raise UserError(
+        f"{where}: {place}={target!s:.99} is no class that a file may name: do not use this "
+        f"file{instead}"
+    )
 
 
 def inert(value: Any) -> Any:
@@ -99,9 +105,10 @@ def _entries(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     while rest:
         place, item = rest.pop()
         yield place, item
-        inside = item.items() if isinstance(item, dict) else ()
-        inside = enumerate(item) if isinstance(item, list) else inside
-        rest += [(f"{place}.{key}" if place else str(key), each) for key, each in inside]
+        inside = list(item.items()) if isinstance(item, dict) else []
+        inside = list(enumerate(item)) if isinstance(item, list) else inside
+        prefix = f"{place}." if place else ""
+        rest += [(f"{prefix}{key}", each) for key, each in reversed(inside)]
 
 
 def _is_allowed(target: str, trusted: Collection[str]) -> bool:
