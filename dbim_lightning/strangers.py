@@ -93,7 +93,7 @@ def inert(value: Any) -> Any:
     """The same with targets as mere texts, under keys that nothing acts on."""
     if isinstance(value, dict):
         return {
-            key.lstrip("_") if key in OF_HYDRA else key: inert(item) for key, item in value.items()
+            key.strip("_") if key in OF_HYDRA else key: inert(item) for key, item in value.items()
         }
     return [inert(item) for item in value] if isinstance(value, list) else value
 

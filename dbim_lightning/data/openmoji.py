@@ -8,6 +8,7 @@ import torch
 from rich.progress import track
 from torch.utils.data import Dataset
 
+from dbim_lightning.archives import UNREADABLE
 from dbim_lightning.data.openmoji_split import SPLIT_SIZE, split_drawings
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.splits import SPLITS
@@ -72,7 +73,7 @@ def _read(path: Path, image_size: int) -> np.ndarray:
         image = records.dtype["image"]
         is_own = (image.base, image.shape) == (np.uint8, (2, 3, image_size, image_size))
         is_own &= all(records.dtype[key].kind == "U" for key in ("name", "group", "split"))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+    except (*UNREADABLE, AttributeError):
         is_own = False
     if not is_own:
         raise UserError(f"{path} is no whole cache of OpenMoji: delete it, to be drawn again")
