@@ -18,16 +18,25 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from dbim_lightning.data.fingerprint import difference, origin
+from dbim_lightning.data.packed_files import (
+    CONTENTS,
+    IMAGES,
+    JOURNAL,
+    MASKS,
+    ORIGIN,
+    read_contents,
+    read_origin,
+    read_records,
+    sizes_of,
+)
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.errors import UserError
-from dbim_lightning.files import read_json, write_json, writing
+from dbim_lightning.files import write_json, writing
 from dbim_lightning.pictures import to_uint8
-from dbim_lightning.strangers import inert, require_plain
+from dbim_lightning.strangers import inert
 
 FORMAT = 1
 CHUNK = 64
-IMAGES, MASKS, CONTENTS, JOURNAL = "images.u8", "masks.u8", "pairs.json", "journal.jsonl"
-ORIGIN = "made_from.json"
 UNREADABLE = (UserError, OSError, SyntaxError)  # which Pillow raises in data sets of one's own
 
 
@@ -62,18 +71,20 @@ class PackedPairs(Dataset):
             raise UserError(f"no packed pairs in {folder}: make them with {prepared_by}")
         self.folder = folder
         self.files = [folder / IMAGES, folder / MASKS]
-        self.contents = _read_contents(folder)
+        self.contents = read_contents(folder)
         self.content_hash = self.contents.get("sha256")
         said = folder / ORIGIN
-        self.made_with = _read_origin(folder)["options"] if said.is_file() else made_with
+        self.made_with = read_origin(folder)["options"] if said.is_file() else made_with
         size = self.contents["image_size"]
         self._shape = (len(self), 2, 3, size, size)
-        found, expected = (folder / IMAGES).stat().st_size, math.prod(self._shape)
-        if (self.contents["format"], found) != (FORMAT, expected):
-            raise UserError(
-                f"{folder / IMAGES} has {found} bytes, not the {expected} of format {FORMAT}: "
-                f"delete {folder} and make it again with {prepared_by}"
-            )
+        sizes = sizes_of(size, self.contents["hole"])
+        for name, expected in ((name, len(self) * each) for name, each in sizes.items()):
+            found = (folder / name).stat().st_size if (folder / name).is_file() else 0
+            if (self.contents["format"], found) != (FORMAT, expected):
+                raise UserError(
+                    f"{folder / name} has {found} bytes, not the {expected} of format {FORMAT}: "
+                    f"delete {folder} and make it again with {prepared_by}"
+                )
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -171,7 +182,7 @@ def pack(
             write_json(part / CONTENTS, contents | {"sha256": _sha256(part)})
             part.replace(folder)
             (folder / JOURNAL).unlink()
-    return _read_contents(folder)
+    return read_contents(folder)
 
 
 def _require_same(folder: Path, made_from: dict[str, Any]) -> None:
@@ -180,7 +191,7 @@ def _require_same(folder: Path, made_from: dict[str, Any]) -> None:
             f"{folder} does not say what it was made from (an earlier version packed it): choose "
             "another folder or delete it"
         )
-    if found := difference(_read_origin(folder), made_from):
+    if found := difference(read_origin(folder), made_from):
         raise UserError(f"{folder} was {found}: choose another folder or delete it")
 
 
@@ -195,60 +206,20 @@ def _sha256(part: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_contents(folder: Path) -> dict[str, Any]:
-    """pairs.json, whose values are of the types that `pack` writes."""
-    remedy = f"delete {folder} and make it again"
-    contents = read_json(folder / CONTENTS, remedy)
-    names, labels = contents.get("names"), contents.get("labels", "missing")
-    size, hole = contents.get("image_size"), contents.get("hole", "missing")
-    is_whole = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    is_whole &= type(size) is int and 0 < size < 1 << 16
-    is_whole &= hole is None or type(hole) in (int, float)
-    if labels is not None:
-        is_whole = is_whole and isinstance(labels, list) and len(labels) == len(names)
-        is_whole = is_whole and all(type(label) is int for label in labels)
-    if not (is_whole and {"format", "left_out"} <= contents.keys()):
-        raise UserError(f"{folder / CONTENTS} lacks a key or has one of another type: {remedy}")
-    return contents
-
-
-def _read_origin(folder: Path) -> dict[str, Any]:
-    """made_from.json, which is plain; what it names is never made."""
-    remedy = f"delete {folder} and make it again"
-    made_from = read_json(folder / ORIGIN, remedy)
-    require_plain(made_from.get("options"), folder / ORIGIN)
-    if not all(isinstance(made_from.get(key), dict) for key in ("options", "files")):
-        raise UserError(f"{folder / ORIGIN} lacks options or files: {remedy}")
-    return {"pairs": None, **made_from}
-
-
 def _written_before(part: Path, data: Dataset) -> list[dict]:
     """The records of an interrupted call; cuts off what it wrote without recording."""
     journal = part / JOURNAL
     lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
-    try:
-        records = [json.loads(line) for line in lines]
-        kept = [record for record in records if "left_out" not in record]
-        names = [record["name"] for record in kept]
-        sizes = [_sizes_of(record) for record in kept[:1]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{journal} is not whole ({error}): delete {part}") from error
-    if len(records) > len(data) or (kept and data[records.index(kept[-1])]["name"] != names[-1]):
+    records, kept, sizes = read_records(journal, lines)
+    last = kept[-1:]
+    if len(records) > len(data) or any(data[records.index(r)]["name"] != r["name"] for r in last):
         raise UserError(f"{part} was begun with other data: delete it, or choose another folder")
     lengths = {JOURNAL: sum(len(line) + 1 for line in lines)}
-    lengths |= {name: size * len(kept) for of in sizes for name, size in of.items()}
+    lengths |= {name: size * len(kept) for name, size in sizes.items()}
     for name in (IMAGES, MASKS, JOURNAL):
         with (part / name).open("ab") as file:
             file.truncate(lengths.get(name, 0))
     return records
-
-
-def _sizes_of(record: dict) -> dict[str, int]:
-    """Bytes of a pair in each file."""
-    size, hole, _ = record["image_size"], record["hole"], record["label"]
-    if type(size) is not int or not 0 < size < 1 << 16:
-        raise ValueError(f"image_size={size!r:.99}")
-    return {IMAGES: 6 * size**2, MASKS: 0 if hole is None else math.ceil(size**2 / 8)}
 
 
 def _append(
