@@ -37,6 +37,7 @@ from dbim_lightning.training import (
     device_of,
     load_initial,
     make_loggers,
+    require_resumable,
     trainer_precision,
 )
 from dbim_lightning.training.callbacks import (
@@ -158,6 +159,7 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
         raise UserError(f"{printable(odd[0])} is not UTF-8: rename or link what it names")
     if cfg.resume:
         saved = read_denoiser(Path(cfg.resume), trusted=config.trusted(cfg))
+        require_resumable(Path(cfg.resume))
         cfg, step = earlier.resumed(saved.config, cfg, words), saved.step
     else:
         config.check_overrides("train", cfg, words)

@@ -9,6 +9,7 @@ import torch
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks import ADMUNet
+from dbim_lightning.training.checkpoint import require_resumable
 from dbim_lightning.weights import CONFIG_KEY, load_weights, newest_checkpoint, read_denoiser
 
 
@@ -81,3 +82,26 @@ def test_newest_is_the_run_that_finished_last(tmp_path):
     assert newest_checkpoint(tmp_path) == tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="no finished run"):
         newest_checkpoint(tmp_path / "unfinished")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loops": 3},
+        {"loops": {"fit_loop": {}}},
+        {"optimizer_states": "x"},
+        {"optimizer_states": [{"state": 3, "param_groups": []}]},
+        {"callbacks": "x"},
+        {"lr_schedulers": [3]},
+        {"lr_schedulers": [{"last_epoch": "x"}]},
+        {"pytorch-lightning_version": "abc"},
+        {"PairDataModule": {"step": "x", "images": 1}},
+        {"epoch": None},
+    ],
+)
+def test_a_state_of_another_form_is_not_gone_on_from(trained, tmp_path, changes):
+    whole = trained / "checkpoints" / "last.ckpt"
+    require_resumable(whole)
+    torch.save(torch.load(whole, weights_only=True) | changes, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"a\.ckpt cannot be gone on from"):
+        require_resumable(tmp_path / "a.ckpt")
