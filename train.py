@@ -44,6 +44,7 @@ from dbim_lightning.training import (
     device_of,
     load_initial,
     make_loggers,
+    require_resumable,
     trainer_precision,
 )
 from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, finished_at, named, require_own
@@ -171,18 +172,18 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
     words = list(HydraConfig.get().overrides.task)
     if odd := [word for word in sys.argv if printable(word) != word]:
         raise UserError(f"{printable(odd[0])} is not UTF-8: rename or link what it names")
-    step, before = None, []
+    step = None
     if checkpoint := named(cfg.resume, folder):
-        saved = read_denoiser(checkpoint)
-        step, before = saved.step, saved.config.get("command", [])
-        cfg = earlier.resumed(saved.config, cfg, [word for word in words if word not in before])
+        saved = read_denoiser(checkpoint, trusted=config.trusted(cfg))
+        require_resumable(checkpoint)
+        cfg, step = earlier.resumed(saved.config, cfg, words), saved.step
         cfg.resume = str(checkpoint)
     else:
         cfg.resume = None
         config.check_overrides("train", cfg, words)
     lasting = (word for word in words if "${" not in word and not word.startswith("resume="))
-    command = dict.fromkeys([*before, *lasting])
-    OmegaConf.update(cfg, "command", list(command), force_add=True)
+    before = OmegaConf.select(cfg, "command") or []
+    OmegaConf.update(cfg, "command", list(dict.fromkeys([*before, *lasting])), force_add=True)
     cfg = config.checked(cfg, TRAIN)
     is_own = step is not None and checkpoint.resolve().parent == (folder / CHECKPOINTS).resolve()
     lacks_end = is_own and step == cfg.trainer.max_steps and finished_at(folder) is None
@@ -222,7 +223,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     module.objective.require(data.training_pairs[0])
     if cfg.weights and not cfg.resume:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
-        load_initial(module.denoiser, Path(cfg.weights), schedule)
+        load_initial(module.denoiser, Path(cfg.weights), schedule, config.trusted(cfg))
     trainer = make_trainer(cfg, folder, step, module.denoiser.schedule)
     if trainer.is_global_zero:
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg))

@@ -3,28 +3,36 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from dbim_lightning.bridge import BridgeDenoiser
     from dbim_lightning.samplers import Sampler
 
 
-def load(path: "str | Path", device: str = "cpu", precision: str = "auto") -> "BridgeDenoiser":
+def load(
+    path: "str | Path",
+    device: str = "cpu",
+    precision: str = "auto",
+    trusted: "Collection[str]" = (),
+) -> "BridgeDenoiser":
     """The denoiser in a weights file or a training checkpoint (EMA weights), ready to sample.
 
     Args:
         precision: of the network: auto (the fastest on the device), float32, bfloat16, float16.
+        trusted: modules of your own that the file may name.
 
     Raises:
-        UserError: no such file, not a whole one, or not one that says how to rebuild its network;
-            a device or precision that does not exist.
+        UserError: no such file, not a whole one, not one that says how to rebuild its network, or
+            one that names other classes than this project's; a device or precision that does
+            not exist.
     """
     from pathlib import Path  # noqa: PLC0415 - so that the samplers alone need torch alone
 
     from dbim_lightning.bridge.precision import device_named, precision_on  # noqa: PLC0415
     from dbim_lightning.weights import read_denoiser, restored  # noqa: PLC0415
 
-    denoiser = restored(read_denoiser(Path(str(path)))).to(device_named(device))
+    denoiser = restored(read_denoiser(Path(str(path)), trusted=trusted)).to(device_named(device))
     denoiser.precision = precision_on(denoiser.device, precision)
     return denoiser
 
@@ -33,15 +41,16 @@ def load_sampler(path: "str | Path | None", nfe: int) -> "Sampler":
     """The sampler that a weights file carries; of several, that tuned for the nearest NFE.
 
     Raises:
-        UserError: no file, not a whole one, or one that carries no sampler.
+        UserError: no file, not a whole one, one that carries no sampler, or one whose samplers are
+            not of this project's classes.
     """
     from pathlib import Path  # noqa: PLC0415
 
     from dbim_lightning.errors import UserError  # noqa: PLC0415
-    from dbim_lightning.weights import read_config, recommended_sampler  # noqa: PLC0415
+    from dbim_lightning.weights import read_samplers, recommended_sampler  # noqa: PLC0415
 
     if path is None:
         raise UserError("a recommended sampler comes out of a weights file: give weights=FILE")
     if not (isinstance(nfe, int) and nfe > 0):
         raise UserError(f"nfe={nfe}: use a whole number from 2")
-    return recommended_sampler(Path(path), read_config(Path(path)), nfe)
+    return recommended_sampler(Path(path), read_samplers(Path(path)), nfe)

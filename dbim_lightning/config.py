@@ -104,6 +104,25 @@ def make_sampler(node: DictConfig, nfe: int) -> Any:
     return instantiate(OmegaConf.create(own), nfe=nfe)
 
 
+def trusted(cfg: DictConfig) -> frozenset[str]:
+    """What files may name since the command line does: the modules of `trusted`, every target.
+
+    Args:
+        cfg: composed of the command line alone.
+    """
+    modules = OmegaConf.to_container(cfg.trusted) if OmegaConf.is_list(cfg.trusted) else cfg.trusted
+    modules = converted("trusted", modules, list[str])
+    return frozenset([*modules, *_targets(OmegaConf.to_container(cfg))])
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict) and isinstance(node.get("_target_"), str):
+        yield node["_target_"]
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for item in inside:
+        yield from _targets(item)
+
+
 def checked(cfg: DictConfig, options: Mapping[str, Any]) -> DictConfig:
     """The configuration without interpolations, each plain value as its annotation says.
 

@@ -7,6 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dbim_lightning.config import CONF, checked, keys_in, resolved, takes, unknown_key
 from dbim_lightning.errors import UserError
+from dbim_lightning.strangers import inert
+
+OF_THE_COMMAND = ("resume", "weights", "trusted")  # which no file says
 
 
 def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> DictConfig:
@@ -22,25 +25,32 @@ def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> Dic
 
     Raises:
         UserError: a word for a group, for what weights, order and state of the optimiser depend on,
-            or for a key that the earlier run does not have.
+            or for a key that the earlier run does not have; unless the earlier run had the same.
     """
     own = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))
     today = OmegaConf.to_container(cfg)
     del own["defaults"], own["hydra"]
     nodes = [key for key, node in own.items() if isinstance(node, dict)]
+    if odd := [key for key in nodes if not isinstance(saved.get(key, {}), dict)]:
+        raise UserError(f"{cfg.resume}: its {odd[0]} is no node of a configuration: use another")
     parts = {key: {**today[key], **saved.get(key, {})} for key in nodes}
+    parts |= {key: today[key] for key in OF_THE_COMMAND}
     again = OmegaConf.create({**today, **saved, **parts})
     fixed = ("denoiser", *saved["denoiser"], "statistics", "seed", "data.seed", "weights")
-    keys = [word.lstrip("+").partition("=")[0] for word in words]
-    for word, key in zip(words, keys, strict=True):
+    keys, before = [], saved.get("command", [])
+    for word in words:
+        key = word.lstrip("+").partition("=")[0]
         is_group = any(sign in key for sign in "@/~") or OmegaConf.is_dict(_select(again, key))
         if is_group or key.endswith("_target_") or _is_in(key, fixed):
+            if word in before:
+                continue
             raise UserError(
                 f"{word} cannot change in a resumed run: leave it out, or start a new run"
             )
         parent, _, last = key.rpartition(".")
         if last not in (_select(again, parent) or {}) and not takes(again, key):
             raise UserError(unknown_key(key, keys_in(OmegaConf.to_container(again))))
+        keys.append(key)
     for key, source in _links(own):
         same = _select(again, key) == _select(again, source)
         if same or any(_is_in(word, [source]) for word in keys):
@@ -113,4 +123,4 @@ def differences(here: dict[str, Any], training: dict[str, Any]) -> str:
 
 
 def _unpacked(options: dict[str, Any] | None) -> dict[str, Any] | None:
-    return options and (options.get("made_with") or options)
+    return options and inert(options.get("made_with") or options)

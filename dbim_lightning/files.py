@@ -74,6 +74,24 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     write_whole(path, json.dumps(finite(value), indent=indent, allow_nan=False))
 
 
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object, with None for NaN and infinities.
+
+    Args:
+        remedy: what to do about a file that is broken, for the error.
+
+    Raises:
+        UserError: the file cannot be read, or holds no object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not whole ({error}): {remedy}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__}, no object: {remedy}")
+    return found
+
+
 def printable(text: str) -> str:
     """Text with escapes for what is no Unicode, in the name of a file."""
     return text.encode(errors="backslashreplace").decode()

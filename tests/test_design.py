@@ -58,6 +58,9 @@ def test_an_objective_a_dataset_and_a_schedule(folder):
     ]
     run("train.py", f"--config-dir={folder / 'conf'}", *choices, *SHORT)
     options = [f"runs={folder}", "nfe=2", "num_images=4", "metrics=paired"]
+    told = run("evaluate.py", *options, status=1)
+    assert "is no class that a file may name" in told and "trusted=[" in told
+    options += ["trusted=[pseudo_huber,discs,geometric]"]
     run("evaluate.py", *options, f"hydra.run.dir={folder / 'evaluation'}")
     row = json.loads((folder / "evaluation" / "results.json").read_text())
     assert row["origin"]["dataset"]["_target_"] == "discs.Discs"

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dbim_lightning"
-GROUND = {"commands", "errors", "files", "pictures", "wandb_runs"}
+GROUND = {"archives", "commands", "errors", "files", "pictures", "strangers", "wandb_runs"}
 
 # room -> (rooms of this package it may import, libraries beside the standard one)
 ALLOWED = {
@@ -18,7 +18,8 @@ ALLOWED = {
     "samplers": ({"errors", "bridge"}, {"torch"}),
     "objectives": ({"errors", "bridge", "samplers"}, {"torch"}),
     "weights": (
-        {"commands", "errors", "files", "config", "sampler_files", "bridge", "samplers"},
+        {"archives", "commands", "errors", "files", "strangers", "config", "sampler_files"}
+        | {"bridge", "samplers"},
         {"torch", "safetensors", "omegaconf", "rich"},
     ),
     "data": (

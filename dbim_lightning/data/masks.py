@@ -1,14 +1,15 @@
 """Holes of free form: drawn from an image's index, or read from the published file."""
 
 import cmath
-import zipfile
 from functools import cache
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dbim_lightning.archives import UNREADABLE, array, header, opened_arrays
 from dbim_lightning.errors import UserError
 
 Coverage = tuple[float, float]
@@ -88,9 +89,15 @@ def read_mask(path: str, index: int, size: int, coverage: Coverage) -> Tensor:
 def _load_masks(path: str, key: str) -> np.ndarray:
     """The masks of one coverage, a row of bytes for each."""
     try:
-        with np.load(path) as masks:
+        with opened_arrays(Path(path)) as masks:
             if key not in masks:
                 raise UserError(f"{path} has no {key!r}, only {list(masks)}: change the coverage")
-            return masks[key].reshape(-1, PUBLISHED_SIZE**2 // 8)
-    except (OSError, zipfile.BadZipFile) as error:
+            shape = header(masks, key).shape
+            found = array(masks, key, shape, np.uint8).reshape(-1, PUBLISHED_SIZE**2 // 8)
+            if len(found) == 0:
+                raise ValueError(f"{key} is empty")
+            return found
+    except UserError:
+        raise
+    except UNREADABLE as error:
         raise UserError(f"cannot read the masks in {path} ({error}): check mask_file") from error

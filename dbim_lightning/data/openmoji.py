@@ -8,6 +8,7 @@ import torch
 from rich.progress import track
 from torch.utils.data import Dataset
 
+from dbim_lightning.archives import UNREADABLE
 from dbim_lightning.data.openmoji_split import SPLIT_SIZE, split_drawings
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.splits import SPLITS
@@ -43,7 +44,7 @@ class OpenMoji(Dataset):
         if not path.exists():
             with whole(path) as beside, beside.open("wb") as file:
                 np.save(file, _draw_all(image_size))
-        records = np.load(path, mmap_mode="r")
+        records = _read(path, image_size)
         self._records = np.asarray(records[records["split"] == split])
 
     @property
@@ -63,6 +64,20 @@ class OpenMoji(Dataset):
 def cache_path(root: str | Path, image_size: int) -> Path:
     """The file that holds every drawing at one size."""
     return Path(root) / f"openmoji-{VERSION}-{image_size}px-v{CACHE_FORMAT}.npy"
+
+
+def _read(path: Path, image_size: int) -> np.ndarray:
+    """The records of a cache, memory-mapped."""
+    try:
+        records = np.load(path, mmap_mode="r", allow_pickle=False)
+        image = records.dtype["image"]
+        is_own = (image.base, image.shape) == (np.uint8, (2, 3, image_size, image_size))
+        is_own &= all(records.dtype[key].kind == "U" for key in ("name", "group", "split"))
+    except (*UNREADABLE, AttributeError):
+        is_own = False
+    if not is_own:
+        raise UserError(f"{path} is no whole cache of OpenMoji: delete it, to be drawn again")
+    return records
 
 
 def _draw_all(image_size: int) -> np.ndarray:

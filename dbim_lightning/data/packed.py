@@ -18,15 +18,25 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from dbim_lightning.data.fingerprint import difference, origin
+from dbim_lightning.data.packed_files import (
+    CONTENTS,
+    IMAGES,
+    JOURNAL,
+    MASKS,
+    ORIGIN,
+    read_contents,
+    read_origin,
+    read_records,
+    sizes_of,
+)
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import write_json, writing
 from dbim_lightning.pictures import to_uint8
+from dbim_lightning.strangers import inert
 
 FORMAT = 1
 CHUNK = 64
-IMAGES, MASKS, CONTENTS, JOURNAL = "images.u8", "masks.u8", "pairs.json", "journal.jsonl"
-ORIGIN = "made_from.json"
 UNREADABLE = (UserError, OSError, SyntaxError)  # which Pillow raises in data sets of one's own
 
 
@@ -61,23 +71,25 @@ class PackedPairs(Dataset):
             raise UserError(f"no packed pairs in {folder}: make them with {prepared_by}")
         self.folder = folder
         self.files = [folder / IMAGES, folder / MASKS]
-        self.contents = _read_json(folder / CONTENTS)
+        self.contents = read_contents(folder)
         self.content_hash = self.contents.get("sha256")
         said = folder / ORIGIN
-        self.made_with = _read_json(said)["options"] if said.is_file() else made_with
+        self.made_with = read_origin(folder)["options"] if said.is_file() else made_with
         size = self.contents["image_size"]
         self._shape = (len(self), 2, 3, size, size)
-        found, expected = (folder / IMAGES).stat().st_size, int(np.prod(self._shape))
-        if (self.contents["format"], found) != (FORMAT, expected):
-            raise UserError(
-                f"{folder / IMAGES} has {found} bytes, not the {expected} of format {FORMAT}: "
-                f"delete {folder} and make it again with {prepared_by}"
-            )
+        sizes = sizes_of(size, self.contents["hole"])
+        for name, expected in ((name, len(self) * each) for name, each in sizes.items()):
+            found = (folder / name).stat().st_size if (folder / name).is_file() else 0
+            if (self.contents["format"], found) != (FORMAT, expected):
+                raise UserError(
+                    f"{folder / name} has {found} bytes, not the {expected} of format {FORMAT}: "
+                    f"delete {folder} and make it again with {prepared_by}"
+                )
 
     @property
     def settled(self) -> dict[str, Any]:
         """Options as they turned out to be, by which a bridge's data are told from others."""
-        return {"made_with": dict(self.made_with)} if self.made_with else {}
+        return {"made_with": inert(self.made_with)} if self.made_with else {}
 
     @property
     def num_classes(self) -> int:
@@ -175,7 +187,7 @@ def pack(
             write_json(part / CONTENTS, contents | {"sha256": _sha256(part)})
             part.replace(folder)
             (folder / JOURNAL).unlink()
-    return _read_json(folder / CONTENTS)
+    return read_contents(folder)
 
 
 def _require_same(folder: Path, made_from: dict[str, Any]) -> None:
@@ -184,7 +196,7 @@ def _require_same(folder: Path, made_from: dict[str, Any]) -> None:
             f"{folder} does not say what it was made from (an earlier version packed it): choose "
             "another folder or delete it"
         )
-    if found := difference(_read_json(folder / ORIGIN), made_from):
+    if found := difference(read_origin(folder), made_from):
         raise UserError(f"{folder} was {found}: choose another folder or delete it")
 
 
@@ -199,33 +211,19 @@ def _sha256(part: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path} is not whole ({error}): delete {path.parent} and make it again"
-        ) from error
-
-
 def _written_before(part: Path, data: Dataset) -> list[dict]:
     """The records of an interrupted call; cuts off what it wrote without recording."""
     journal = part / JOURNAL
     lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
-    records = [json.loads(line) for line in lines]
-    kept = [record for record in records if "left_out" not in record]
-    if len(records) > len(data) or (
-        kept and data[records.index(kept[-1])]["name"] != kept[-1]["name"]
-    ):
+    records, kept, sizes = read_records(journal, lines)
+    last = kept[-1:]
+    if len(records) > len(data) or any(data[records.index(r)]["name"] != r["name"] for r in last):
         raise UserError(f"{part} was begun with other data: delete it, or choose another folder")
-    sizes = {JOURNAL: sum(len(line) + 1 for line in lines)}
-    if kept:
-        pixels = kept[0]["image_size"] ** 2
-        mask = 0 if kept[0]["hole"] is None else math.ceil(pixels / 8)
-        sizes |= {IMAGES: 6 * pixels * len(kept), MASKS: mask * len(kept)}
+    lengths = {JOURNAL: sum(len(line) + 1 for line in lines)}
+    lengths |= {name: size * len(kept) for name, size in sizes.items()}
     for name in (IMAGES, MASKS, JOURNAL):
         with (part / name).open("ab") as file:
-            file.truncate(sizes.get(name, 0))
+            file.truncate(lengths.get(name, 0))
     return records
 
 

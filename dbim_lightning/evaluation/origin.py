@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 
-from dbim_lightning import earlier
+from dbim_lightning import config, earlier
 from dbim_lightning.bridge import BridgeDenoiser, precision_on
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks import require_image_size
@@ -34,9 +34,9 @@ class Bridge(NamedTuple):
 
 
 @lru_cache(maxsize=4)  # a sweep over many checkpoints shall not hold all of them
-def read_bridge(path: Path, device: torch.device) -> Bridge:
+def read_bridge(path: Path, device: torch.device, trusted: frozenset[str]) -> Bridge:
     """Reads a checkpoint or weights file."""
-    saved = read_denoiser(path)
+    saved = read_denoiser(path, trusted=trusted)
     return Bridge(restored(saved).to(device), saved.config, path, short_sha256(path))
 
 
@@ -46,7 +46,7 @@ def named_bridge(cfg: DictConfig, device: torch.device) -> Bridge:
         raise UserError(f"weights={cfg.weights}, checkpoint={cfg.checkpoint}: give one of the two")
     path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
     print(f"Evaluating {path}")
-    bridge = read_bridge(path, device)
+    bridge = read_bridge(path, device, config.trusted(cfg))
     bridge.denoiser.precision = precision_on(device, cfg.precision)
     return bridge
 

@@ -1,6 +1,5 @@
 """Samplers judged while the bridge is trained, and the checkpoint that does best."""
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from torch.utils.data import Dataset
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
-from dbim_lightning.files import whole, write_json
+from dbim_lightning.files import read_json, whole, write_json
 from dbim_lightning.samplers import Sampler
 from dbim_lightning.training.checkpoints import save, tell
 
@@ -96,11 +95,12 @@ class Evaluations(Callback):
         if not (file.exists() and file.with_suffix(".ckpt").exists()):
             return math.inf
         try:
-            kept = json.loads(file.read_text())
-        except json.JSONDecodeError:
+            kept = read_json(file, "it is written anew")
+        except UserError:
             return math.inf
         is_same = {**kept, "cost": None} == {**self._judged_by(), "cost": None}
-        return kept["cost"] if is_same and kept["cost"] is not None else math.inf
+        cost = kept.get("cost")
+        return cost if is_same and type(cost) in (int, float) else math.inf
 
     def _judged_by(self) -> dict[str, Any]:
         """What the best number depends on beside the weights."""

@@ -1,6 +1,5 @@
 """The folder of a run, which holds one run alone."""
 
-import json
 import re
 import zipfile
 import zlib
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import read_json
 from dbim_lightning.weights.files import read_tensors
 
 CHECKPOINTS, LAST, FINISHED = "checkpoints", "last.ckpt", "training.json"
@@ -104,7 +104,7 @@ def finished_at(folder: Path) -> int | None:
     result = folder / FINISHED
     if not result.exists():
         return None
-    try:
-        return int(json.loads(result.read_text())["step"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{result} does not say a step ({error}): delete it") from error
+    remedy = "delete it, and resume the run to have it again"
+    if type(step := read_json(result, remedy).get("step")) is not int:
+        raise UserError(f"{result} has no step: {remedy}")
+    return step

@@ -6,7 +6,7 @@ from dbim_lightning.weights.files import (
     SavedDenoiser,
     load_weights,
     newest_checkpoint,
-    read_config,
     read_denoiser,
+    read_samplers,
     write_denoiser,
 )

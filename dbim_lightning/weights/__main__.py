@@ -1,6 +1,7 @@
 """Weights files: python -m dbim_lightning.weights import|export SOURCE -o FILE; --help."""
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,13 @@ def likely_preset(found: dict[str, tuple], config: dict[str, Any]) -> str:
     return ""
 
 
-def import_weights(source: Path, config: dict[str, Any]) -> SavedDenoiser:
+def import_weights(
+    source: Path, config: dict[str, Any], trusted: Collection[str] = ()
+) -> SavedDenoiser:
     """Reads published weights, or a file of this project, and checks that they fit the denoiser."""
     content = read_tensors(source)
     if CONFIG_KEY in content:
-        saved = read_denoiser(source)
+        saved = read_denoiser(source, trusted=trusted)
         theirs, ours = (each["denoiser"]["schedule"] for each in (saved.config, config))
         if theirs != ours:
             raise UserError(
@@ -123,6 +126,13 @@ def parser() -> argparse.ArgumentParser:
             metavar="FILE.yaml",
             help="a tuned one that the file shall carry; several for several NFE",
         )
+        command.add_argument(
+            "--trusted",
+            action="append",
+            default=[],
+            metavar="MODULE",
+            help="of your own, which SOURCE may name; several times for several",
+        )
         command.add_argument("-o", type=Path, required=True, metavar="FILE.safetensors")
     return top
 
@@ -132,9 +142,10 @@ def main() -> None:
     if options.o.suffix != ".safetensors" or not options.o.parent.is_dir():
         raise UserError(f"-o {options.o}: name a .safetensors file in a folder that is there")
     if options.command == "import":
-        saved = import_weights(options.source, published_config(options.network, options.schedule))
+        published = published_config(options.network, options.schedule)
+        saved = import_weights(options.source, published, options.trusted)
     else:
-        saved = read_denoiser(options.source, options.raw)
+        saved = read_denoiser(options.source, options.raw, options.trusted)
         check_weights(saved)
     if options.sampler:
         saved = with_samplers(saved, options.sampler)

@@ -1,4 +1,7 @@
-"""From the configuration that comes with a file to a denoiser and samplers, without Hydra."""
+"""From the configuration that comes with a file to a denoiser and samplers, without Hydra.
+
+What is imported here was looked at where the file was read (`strangers.require_harmless`).
+"""
 
 import importlib
 import math
@@ -51,7 +54,8 @@ def recommended_sampler(path: Path, config: dict[str, Any], nfe: int) -> Sampler
             f"{path} carries no sampler: python -m dbim_lightning.evaluation.tune makes one, "
             "python -m dbim_lightning.weights export --sampler FILE puts it in"
         )
-    if not isinstance(samplers, dict) or not all(key.isdecimal() and int(key) for key in samplers):
+    is_table = isinstance(samplers, dict) and all(isinstance(s, dict) for s in samplers.values())
+    if not is_table or not all(key.isdecimal() and 0 < int(key) < 1e9 for key in samplers):
         raise UserError(f"{path}: its samplers do not stand by NFE: export it again")
     nearest = min(samplers, key=lambda key: abs(math.log(int(key) / nfe)))
     sampler = _make("sampler", {**samplers[nearest], "nfe": nfe}, _OF_SAMPLERS)
@@ -78,5 +82,8 @@ def _make(part: str, options: dict[str, Any], allowed: tuple[type, ...]) -> Any:
     }
     try:
         return kind(**made)
-    except TypeError as error:
-        raise UserError(f"{part} {target} cannot be made ({error}): use another file") from error
+    except UserError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{part} {target} cannot be made ({reason}): use another file") from error

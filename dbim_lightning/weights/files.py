@@ -4,7 +4,7 @@ import errno
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dbim_lightning import commands
+from dbim_lightning.archives import UNREADABLE, require_no_bomb
 from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import whole
+from dbim_lightning.strangers import require_harmless, require_plain
 from dbim_lightning.weights.upgrade import upgraded
 
 CONFIG_KEY = "dbim_lightning_config"
@@ -51,14 +53,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         if not is_zip and start != b"\x80\x02":
             raise zipfile.BadZipFile("not whole, or not a file of torch.save")
+        if is_zip:
+            with zipfile.ZipFile(path) as archive:
+                require_no_bomb(archive, path.stat().st_size)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is not a readable checkpoint: it holds more than tensors and plain containers "
             "and could run any code on loading: ask for the bare state dict"
         ) from error
-    except (RuntimeError, zipfile.BadZipFile, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{path} is not a readable checkpoint ({reason}): copy or download it again"
         ) from error
@@ -67,11 +72,16 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_denoiser(path: Path, raw: bool = False) -> SavedDenoiser:
+def read_denoiser(path: Path, raw: bool = False, trusted: Collection[str] = ()) -> SavedDenoiser:
     """Reads a training checkpoint (its EMA weights, or the raw ones) or a weights file.
 
+    Args:
+        trusted: what its configuration may name beside this project's classes, as
+            `require_harmless` takes it.
+
     Raises:
-        UserError: no such file, not readable, one of another program, or without EMA weights.
+        UserError: no such file, not readable, one of another program, without EMA weights, or with
+            a configuration that names what no file may name.
     """
     content = read_tensors(path)
     if CONFIG_KEY not in content:
@@ -81,9 +91,10 @@ def read_denoiser(path: Path, raw: bool = False) -> SavedDenoiser:
             "--schedule NAME -o FILE.safetensors"
         )
     if path.suffix == ".safetensors":
-        config = upgraded(json.loads(content[CONFIG_KEY]))
-        weights = {f"network.{k}": v for k, v in content.items() if isinstance(v, Tensor)}
-        return SavedDenoiser(path, config, weights, int(content["step"]))
+        config = _configuration(path, content.pop(CONFIG_KEY), trusted)
+        return SavedDenoiser(
+            path, config, _weights(path, content, "network."), _step(path, content, "step")
+        )
     has_ema = "current_model_state" in content
     if not (raw or has_ema):
         raise UserError(
@@ -91,18 +102,63 @@ def read_denoiser(path: Path, raw: bool = False) -> SavedDenoiser:
             f"export {commands.path(path)} --raw -o FILE.safetensors, then "
             "weights=FILE.safetensors"
         )
-    state = content["current_model_state" if raw and has_ema else "state_dict"]
-    weights = {
-        key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)
+    config = _configuration(path, content[CONFIG_KEY], trusted)
+    state = content.get("current_model_state" if raw and has_ema else "state_dict")
+    own = {
+        key.removeprefix(PREFIX): value
+        for key, value in (state.items() if isinstance(state, dict) else ())
+        if isinstance(key, str) and key.startswith(PREFIX)
     }
-    return SavedDenoiser(path, upgraded(content[CONFIG_KEY]), weights, content["global_step"])
+    return SavedDenoiser(path, config, _weights(path, own), _step(path, content, "global_step"))
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The configuration of a weights file, without its tensors.
+def _weights(path: Path, content: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    weights = {f"{prefix}{k}": v for k, v in content.items() if isinstance(v, Tensor)}
+    for key, value in weights.items():
+        is_plain = value.layout == torch.strided and not value.is_quantized
+        if not is_plain or value.nbytes > value.untyped_storage().nbytes():
+            raise UserError(f"{path}: {key} is sparse, quantised or repeats itself: no weights")
+    if not weights:
+        raise UserError(f"{path} holds no weights of a denoiser: use a file of train.py")
+    return weights
+
+
+def _step(path: Path, content: dict[str, Any], key: str) -> int:
+    step = content.get(key)
+    is_step = isinstance(step, int | str) and str(step).isdecimal() and len(str(step)) < 16
+    if not is_step:
+        raise UserError(f"{path}: {key}={step!r:.99} is no number of steps: use another file")
+    return int(step)
+
+
+def _configuration(path: Path, saved: Any, trusted: Collection[str]) -> dict[str, Any]:
+    config = _plain(path, saved)
+    require_harmless(config, path, trusted)
+    return config
+
+
+def _plain(path: Path, saved: Any) -> dict[str, Any]:
+    """A configuration in today's form, from JSON or from plain containers."""
+    try:
+        saved = json.loads(saved) if isinstance(saved, str) else saved
+        require_plain(saved, path)
+        config = upgraded(saved)
+        is_whole = isinstance(config["denoiser"]["schedule"], dict)
+    except UserError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        is_whole = False
+    if not is_whole:
+        raise UserError(f"{path}: its configuration describes no denoiser: use a file of train.py")
+    return config
+
+
+def read_samplers(path: Path) -> dict[str, Any]:
+    """The `samplers` in the configuration of a weights file, alone and without its tensors.
 
     Raises:
-        UserError: no such file, not a whole one, or none of this project.
+        UserError: no such file, not a whole one, none of this project, or one whose samplers are
+            not of this project's classes.
     """
     if path.suffix != ".safetensors" or not path.is_file():
         raise UserError(f"{path} is no weights file: give a .safetensors file of weights export")
@@ -110,7 +166,9 @@ def read_config(path: Path) -> dict[str, Any]:
         metadata = file.metadata() or {}
     if CONFIG_KEY not in metadata:
         raise UserError(f"{path} carries no configuration: use a file of weights export")
-    return upgraded(json.loads(metadata[CONFIG_KEY]))
+    samplers = {"samplers": _plain(path, metadata[CONFIG_KEY]).get("samplers")}
+    require_harmless(samplers, path)
+    return samplers
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

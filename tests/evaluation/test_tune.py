@@ -105,7 +105,7 @@ def test_a_file_of_another_schedule_is_refused(tuning, trained, tmp_path):
 
 
 def test_a_sweep_takes_files_beside_names(tmp_path):
-    (tmp_path / "my own.yaml").write_text("_target_: a.B\n")
+    (tmp_path / "my own.yaml").write_text("_target_: dbim_lightning.samplers.DDBM\n")
     typed = ["a=1", "-m", f"sampler=dbim,'{tmp_path}/my own.yaml'", "b=2"]
     *words, path, sampler, last = take_sampler_files(typed)
     assert [*words, sampler, last] == ["a=1", "-m", "sampler=dbim,my_own", "b=2"]
@@ -116,6 +116,6 @@ def test_a_sweep_takes_files_beside_names(tmp_path):
 def test_files_that_are_not_there_or_hide_a_choice_are_refused(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         take_sampler_files([f"sampler={tmp_path}/none.yaml"])
-    (tmp_path / "dbim.yaml").write_text("_target_: a.B\n")
+    (tmp_path / "dbim.yaml").write_text("_target_: dbim_lightning.samplers.DDBM\n")
     with pytest.raises(UserError, match="rename the file"):
         take_sampler_files([f"sampler={tmp_path}/dbim.yaml"])

@@ -9,6 +9,7 @@ import torch
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks import ADMUNet
+from dbim_lightning.training.checkpoint import require_resumable
 from dbim_lightning.weights import CONFIG_KEY, load_weights, newest_checkpoint, read_denoiser
 
 
@@ -20,7 +21,7 @@ def denoiser(channel_mult=(1,)):
 def save(path, bridge, config=None):
     state = {f"denoiser.{key}": value for key, value in bridge.state_dict().items()}
     content = {"state_dict": state, "current_model_state": state, "global_step": 7}
-    torch.save(content | {CONFIG_KEY: config or {"seed": 1}}, path)
+    torch.save(content | {CONFIG_KEY: config or {"denoiser": {"schedule": {}}}}, path)
     return path
 
 
@@ -29,7 +30,7 @@ def test_weights_survive_the_round_trip(tmp_path):
     for parameter in original.parameters():
         torch.nn.init.normal_(parameter)
     saved = read_denoiser(save(tmp_path / "a.ckpt", original))
-    assert (saved.step, saved.config) == (7, {"seed": 1})
+    assert (saved.step, saved.config) == (7, {"denoiser": {"schedule": {}}})
     load_weights(copy, saved)
     for key, value in original.state_dict().items():
         assert torch.equal(copy.state_dict()[key], value)
@@ -81,3 +82,26 @@ def test_newest_is_the_run_that_finished_last(tmp_path):
     assert newest_checkpoint(tmp_path) == tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="no finished run"):
         newest_checkpoint(tmp_path / "unfinished")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loops": 3},
+        {"loops": {"fit_loop": {}}},
+        {"optimizer_states": "x"},
+        {"optimizer_states": [{"state": 3, "param_groups": []}]},
+        {"callbacks": "x"},
+        {"lr_schedulers": [3]},
+        {"lr_schedulers": [{"last_epoch": "x"}]},
+        {"pytorch-lightning_version": "abc"},
+        {"PairDataModule": {"step": "x", "images": 1}},
+        {"epoch": None},
+    ],
+)
+def test_a_state_of_another_form_is_not_gone_on_from(trained, tmp_path, changes):
+    whole = trained / "checkpoints" / "last.ckpt"
+    require_resumable(whole)
+    torch.save(torch.load(whole, weights_only=True) | changes, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"a\.ckpt cannot be gone on from"):
+        require_resumable(tmp_path / "a.ckpt")

@@ -70,10 +70,10 @@ def test_other_schedules_and_other_files_are_not_taken_in(source, tmp_path):
         tuned_file(tmp_path, schedule | {"t_max": 2.0}, 5): "was tuned for the schedule",
         tuned_file(tmp_path, schedule, 10, eta=-1.0): "eta=-1.0",
         tmp_path / "own.yaml": "does not say what it was tuned for",
-        tmp_path / "text.yaml": "does not say what it was tuned for",
+        tmp_path / "text.yaml": "is no sampler",
         tmp_path / "unknown.yaml": "cannot be made",
         tmp_path / "broken.yaml": "cannot be read",
-        tmp_path / "none.yaml": "cannot be read",
+        tmp_path / "none.yaml": "there is no such file",
     }.items():
         printed = export(source, tmp_path / "out.safetensors", file, status=1)
         assert message in printed and "Traceback" not in printed

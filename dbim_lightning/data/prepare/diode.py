@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
+from dbim_lightning.archives import UNREADABLE
 from dbim_lightning.data.images import fit, read_image, to_tensor
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.data.prepare.download import Archive
@@ -92,8 +93,11 @@ def read_normals(path: Path) -> np.ndarray:
         UserError: No such file, or no normals in it.
     """
     try:
-        normals = np.load(path).astype(np.float32)
-    except (OSError, ValueError, EOFError) as error:
+        normals = np.load(path, mmap_mode="r", allow_pickle=False)
+        if normals.ndim != 3 or normals.dtype.kind != "f":
+            raise ValueError(f"{normals.dtype} {normals.shape}")
+        normals = normals.astype(np.float32)
+    except (*UNREADABLE, AttributeError) as error:
         raise UserError(f"{path} holds no surface normals ({error}): unpack it again") from error
     if normals.ndim != 3 or normals.shape[2] != 3 or not np.isfinite(normals).all():
         raise UserError(f"{path} holds no surface normals (H, W, 3), or some are not finite")

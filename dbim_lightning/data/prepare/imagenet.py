@@ -1,6 +1,5 @@
 """ImageNet (ILSVRC 2012) as folders of classes, which hold the images as they are."""
 
-import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -12,7 +11,7 @@ from dbim_lightning.data.images import image_files
 from dbim_lightning.data.prepare.download import check_md5
 from dbim_lightning.data.prepare.unpack import is_unpacked, require_same, unfinished, unpack
 from dbim_lightning.errors import UserError
-from dbim_lightning.files import write_json
+from dbim_lightning.files import read_json, write_json
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 MD5 = {
@@ -60,7 +59,7 @@ def make(folder: Path, given: Mapping[str, Path]) -> dict[str, int]:
             missing = " and ".join(split for split, count in counts.items() if not count)
             raise UserError(f"no {missing} images in {folder} yet: {WHERE}")
         write_json(whole, counts)
-    return json.loads(whole.read_text())
+    return read_json(whole, "delete it and run the command again")
 
 
 def _folder_of(archive: str, folder: Path) -> Path:

@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 from rich.markup import escape
 from rich.progress import open as open_with_progress
 
+from dbim_lightning.archives import require_no_bomb
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import whole, writing
 
@@ -56,6 +57,7 @@ def unpack(archive: Path, folder: Path, place: Callable[[str], str | None]) -> N
             _require_harmless(member, archive)
             target = place(member.name)
             if target is not None:
+                _require_room(member, folder)
                 _write(member, folder / target)
         os.sync()
         begun.replace(_marker(archive.name, folder))
@@ -74,7 +76,7 @@ def require_same(archive: Path, folder: Path) -> None:
     """
     marker, size = _marker(archive.name, folder), archive.stat().st_size
     before = marker.read_text() if marker.exists() else ""
-    if before and int(before) != size:  # earlier versions wrote no size
+    if before.isdecimal() and int(before) != size:  # earlier versions wrote no size
         raise UserError(
             f"{folder} holds the files of another {archive.name}, of {int(before):,} bytes and "
             f"not the {size:,} of {archive}: delete that folder or choose another --root"
@@ -105,13 +107,14 @@ def _one_line_read_errors(archive: Path) -> Iterator[None]:
 def _members(archive: Path) -> Iterator[Member]:
     with open_with_progress(archive, "rb", description=escape(f"Unpacking {archive.name}")) as file:
         if archive.suffix == ".zip":
-            yield from _zip_members(file)
+            yield from _zip_members(file, archive.stat().st_size)
         else:
             yield from _tar_members(file)
 
 
-def _zip_members(file: BinaryIO) -> Iterator[Member]:
+def _zip_members(file: BinaryIO, size: int) -> Iterator[Member]:
     with zipfile.ZipFile(file) as archive:
+        require_no_bomb(archive, size)
         for info in archive.infolist():
             if not info.is_dir():
                 kind = stat.S_IFMT(info.external_attr >> 16)
@@ -138,10 +141,18 @@ def _tar_members(file: BinaryIO) -> Iterator[Member]:
 
 def _require_harmless(member: Member, archive: Path) -> None:
     path = PureWindowsPath(member.name)  # both kinds of slash, and drives
-    if path.anchor or ".." in path.parts or not member.is_plain:
+    if path.anchor or ".." in path.parts or "\0" in member.name or not member.is_plain:
         what = "would leave its folder" if member.is_plain else "is a link or a device"
         raise UserError(
             f"{archive}: its member {member.name!r} {what}: do not use this archive, get another"
+        )
+
+
+def _require_room(member: Member, folder: Path) -> None:
+    if member.size > (free := shutil.disk_usage(folder).free):
+        raise UserError(
+            f"{member.name} unpacks to {member.size / 1e9:,.1f} GB, but the disk of {folder} has "
+            f"{free / 1e9:,.1f} GB: make room, or do not use this archive"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features.network import FeatureNetwork, check_images
-from dbim_lightning.evaluation.features.weights_files import find_weights, reading
+from dbim_lightning.evaluation.features.weights_files import find_weights, reading, require_tensors
 
 MODES = ("legacy_tensorflow", "legacy_pytorch", "clean")
 CLEANFID_FOLDER = Path("/tmp")  # where clean-fid itself keeps the TorchScript file
@@ -89,6 +89,7 @@ def _network(mode: str, path: Path) -> nn.Module:
 
     with reading(path):
         if mode == "legacy_pytorch":
+            require_tensors(path)
             return InceptionV3(resize_input=False)
         resizes = mode == "legacy_tensorflow"
         return InceptionV3W(str(path.parent), download=False, resize_inside=resizes)

@@ -43,6 +43,15 @@ def find_weights(name: str, metric: str, *other_folders: Path) -> Path:
     )
 
 
+def require_tensors(path: Path) -> None:
+    """For the libraries that unpickle a file as it is: refuses more than tensors in it.
+
+    Raises:
+        pickle.UnpicklingError: as said.
+    """
+    torch.load(path, map_location="cpu", weights_only=True)
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong while a weights file is read into a `UserError` that names it."""

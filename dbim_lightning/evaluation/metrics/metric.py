@@ -40,6 +40,8 @@ class Column:
     note: str = ""
 
     def __post_init__(self) -> None:
+        if not (type(self.digits) is int and 0 <= self.digits < 20):
+            raise UserError(f"digits={self.digits} of the column {self.title}: give 0 to 19")
         if self.better not in ("↓", "↑", ""):
             raise UserError(
                 f"better={self.better} of the column {self.title}: give ↓ or ↑, or nothing"

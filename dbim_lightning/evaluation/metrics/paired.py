@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.evaluation.features.weights_files import find_weights, reading
+from dbim_lightning.evaluation.features.weights_files import find_weights, reading, require_tensors
 from dbim_lightning.evaluation.images import Images
 from dbim_lightning.evaluation.metrics.metric import Column, Means
 
@@ -108,4 +108,5 @@ def _network(lpips: str, path: Path) -> nn.Module:
     )
 
     with reading(path):
+        require_tensors(path)
         return LearnedPerceptualImagePatchSimilarity(lpips).net

@@ -9,18 +9,17 @@ images spread evenly over all. Nothing is unpickled.
 import hashlib
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
+from dbim_lightning.archives import UNREADABLE, header, opened_arrays, read_header
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.features.moments import KEPT_IMAGES, KeptFeatures
 from dbim_lightning.evaluation.features.network import FeatureNetwork
@@ -101,13 +100,13 @@ def cached_reference(
 def _open(path: str | Path) -> Iterator[NpzFile]:
     """The file, whose errors become one `UserError` that names it."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with opened_arrays(Path(path)) as file:
             yield file
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except FileNotFoundError as error:
         raise UserError(f"no reference statistics at {path}: give the path of an .npz") from error
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"{path} cannot be read ({reason}): delete it or put a whole npz of reference "
@@ -127,7 +126,7 @@ def _check_origin(file: NpzFile, wanted: dict[str, Any]) -> None:
 
 def _checked_shapes(file: NpzFile, d: int, size: int) -> dict[str, tuple[int, ...]]:
     """The shapes of those of the four arrays that the file has, which must be enough."""
-    found = {name: _header(file, name) for name in ("mu", "sigma", "act", "arr_0") if name in file}
+    found = {name: header(file, name) for name in ("mu", "sigma", "act", "arr_0") if name in file}
     if not ({"mu", "sigma"} <= found.keys() or {"act", "arr_0"} & found.keys()):
         raise UserError(
             "neither mu and sigma nor act nor arr_0 in it: "
@@ -153,31 +152,21 @@ def _stored(file: NpzFile, at_most: int = KEPT_IMAGES) -> Reference:
         raise UserError("sigma is no covariance, it has a negative variance: choose another file")
     if "act" not in file:
         return Reference(mean, cov, None)
-    kept = KeptFeatures(_header(file, "act")[0][0], len(mean), at_most)
+    kept = KeptFeatures(header(file, "act").shape[0], len(mean), at_most)
     for position, rows in numbered(_rows(file, "act")):
         kept.update(position, rows)
     return Reference(mean, cov, kept.rows)
 
 
-def _header(file: NpzFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether stored by columns, and type of an array, without reading it."""
-    with file.zip.open(f"{name}.npy") as stream:
-        return _read_header(stream)
-
-
-def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    if np.lib.format.read_magic(stream) == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    return np.lib.format.read_array_header_2_0(stream)
-
-
 def _rows(file: NpzFile, name: str) -> Iterator[Tensor]:
     """An array in blocks of rows, of which one is in memory at a time."""
     with file.zip.open(f"{name}.npy") as stream:
-        shape, by_columns, dtype = _read_header(stream)
+        shape, by_columns, dtype = read_header(stream)
         if by_columns:
             raise UserError(f"{name} is stored by columns: save np.ascontiguousarray of it")
         row_bytes = math.prod(shape[1:]) * dtype.itemsize
         for start in range(0, shape[0], _ROWS):
-            data = stream.read(min(_ROWS, shape[0] - start) * row_bytes)
+            wanted = min(_ROWS, shape[0] - start) * row_bytes
+            if len(data := stream.read(wanted)) < wanted:
+                raise ValueError(f"{name} is cut short")
             yield torch.from_numpy(np.frombuffer(bytearray(data), dtype).reshape(-1, *shape[1:]))

@@ -1,5 +1,6 @@
 """Jobs and sweeps in Weights & Biases, beside the training whose bridge they judge."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from dbim_lightning.evaluation.report.rows import find_jobs
 from dbim_lightning.evaluation.report.sheets import SHEET
 from dbim_lightning.evaluation.report.summary import PLOTS
 from dbim_lightning.wandb_runs import group_of, log_once
-from dbim_lightning.weights import read_denoiser
+from dbim_lightning.weights.files import CONFIG_KEY, read_tensors
 
 
 def log_job(folder: Path) -> None:
@@ -45,5 +46,12 @@ def _log(folder: Path, rows: list[Row], what: dict[str, Any], config: dict[str, 
     if checkpoints:
         path = Path(checkpoints[0])
         run["group"] = group_of(path)
-        run["project"] = read_denoiser(path).config.get("wandb_project", run["project"])
+        run["project"] = _project_of(path) or run["project"]
     log_once(folder, what, **run)
+
+
+def _project_of(checkpoint: Path) -> str | None:
+    """The W&B project of a training, if its file says it."""
+    config = read_tensors(checkpoint).get(CONFIG_KEY, {})
+    config = json.loads(config) if isinstance(config, str) else config
+    return config.get("wandb_project")

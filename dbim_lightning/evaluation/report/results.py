@@ -11,17 +11,18 @@ A row, as results.json holds it:
     baselines: metrics of bare sources and of training targets.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dbim_lightning.errors import UserError
+from dbim_lightning.files import read_json
 
 Row = dict[str, Any]
 FORMAT = 2
 FILE = "results.json"
+NODES = ("metrics", "columns", "cost", "baselines", "protocol", "origin")
 ASKED = ("sampler", "protocol", "nfe", "seed", "num_images", "origin")
 
 
@@ -59,18 +60,17 @@ def read_row(path: Path) -> Row:
     Raises:
         UserError: one that is not JSON, or of an earlier version.
     """
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON ({error}): evaluate this job again") from error
-    if not isinstance(row, dict) or row.get("format") != FORMAT:
+    row = read_json(path, "evaluate this job again")
+    if row.get("format") != FORMAT:
         raise UserError(
             f"{path} is no result row of format {FORMAT}, but of an earlier version or another "
             "program: evaluate this job again, or move it elsewhere"
         )
-    missing = {*ASKED, "metrics", "columns", "cost", "baselines"} - row.keys()
+    missing = {*ASKED, *NODES} - row.keys()
     if missing:
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}: evaluate this job again")
+    if odd := [key for key in NODES if not isinstance(row[key], dict)]:
+        raise UserError(f"{path}: {odd[0]} is no object: evaluate this job again")
     return row
 
 

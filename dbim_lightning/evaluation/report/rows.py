@@ -77,7 +77,7 @@ def find_jobs(folder: str | Path) -> dict[Path, Job]:
         UserError: if there is none, or one is not a result row.
     """
     paths = sorted(Path(folder).rglob(FILE), key=lambda path: path.stat().st_mtime_ns)
-    found = {path.parent: job_of(read_row(path)) for path in paths}
+    found = {path.parent: _job_in(path) for path in paths}
     if not found:
         raise UserError(f"no {FILE} under {folder}: name the folder of an evaluation")
     keys = _keys(found.values())
@@ -88,6 +88,19 @@ def find_jobs(folder: str | Path) -> dict[Path, Job]:
         return *(_sortable(job.settings.get(key)) for key in keys), job.nfe
 
     return {path: found[path] for path in sorted(newest.values(), key=order)}
+
+
+def _job_in(path: Path) -> Job:
+    row = read_row(path)
+    try:
+        job = job_of(row)
+        known = [job.nfe, job.calls, *job.numbers.values()]
+        known += [value for numbers in job.baselines.values() for value in numbers.values()]
+        if odd := [value for value in known if type(value) not in (int, float)]:
+            raise TypeError(f"{odd[0]!r:.99} is no number")
+        return job
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} has odd values ({error}): evaluate this job again") from error
 
 
 def labels(found: Mapping[Path, Job]) -> dict[Path, str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dbim_lightning.archives import UNREADABLE, array, opened_arrays
+from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.images import Images
 from dbim_lightning.evaluation.metrics.metric import Rows
 from dbim_lightning.evaluation.report.rows import find_jobs, labels
@@ -42,11 +44,19 @@ def save_sweep_sheet(folder: Path) -> None:
     drawn = {path: job for path, job in find_jobs(folder).items() if (path / _ARRAYS).exists()}
     sheets: dict[bytes, list[tuple[str, torch.Tensor]]] = {}
     for path, label in labels(drawn).items():
-        with np.load(path / _ARRAYS) as arrays:
-            images = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        images = _arrays(path / _ARRAYS)
         source, target = ("source", images["source"]), ("target", images["target"])
         pairs = images["source"].numpy().tobytes() + images["target"].numpy().tobytes()
         rows = sheets.setdefault(pairs, [source, target])
         rows.insert(-1, (label, images["sample"]))
     if sheets:
         save_sheet(folder / SHEET, [row for rows in sheets.values() for row in rows])
+
+
+def _arrays(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with opened_arrays(path) as arrays:
+            names, shape = ("source", "sample", "target"), (-1, 3, -1, -1)
+            return {n: torch.from_numpy(array(arrays, n, shape, np.uint8)) for n in names}
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read ({error}): evaluate this job again") from error

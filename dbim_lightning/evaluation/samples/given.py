@@ -1,8 +1,6 @@
 """Samples that another program made, from their files."""
 
 import logging
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from dbim_lightning.archives import UNREADABLE, header, opened_arrays
 from dbim_lightning.data import spread
 from dbim_lightning.data.images import read_image
 from dbim_lightning.errors import UserError
@@ -86,19 +85,21 @@ def _pixels(given: Path | np.ndarray, height: int, width: int) -> Tensor:
 
 def _array(path: Path, data: Dataset) -> np.ndarray:
     """The samples (N, H, W, 3) of an .npz file."""
-    try:
-        with np.load(path) as arrays:
-            samples = arrays["arr_0"]
-    except KeyError as error:
-        raise UserError(f"{path} has no arr_0: save with np.savez(path, samples)") from error
-    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is not a readable .npz ({error}): write it again") from error
-    if samples.dtype != np.uint8:
-        raise UserError(f"arr_0 of {path} is {samples.dtype}: save levels 0 to 255 as uint8")
     expected = (len(data), *data[0]["x_0"].shape[1:], 3)
-    if samples.shape != expected:
-        raise UserError(
-            f"arr_0 of {path} is {samples.shape}, but the data are {expected}: give one sample "
-            "for each pair in their order, or choose split and num_images to fit"
-        )
-    return samples
+    try:
+        with opened_arrays(path) as arrays:
+            if "arr_0" not in arrays:
+                raise UserError(f"{path} has no arr_0: save with np.savez(path, samples)")
+            found = header(arrays, "arr_0")
+            if found.dtype != np.uint8:
+                raise UserError(f"arr_0 of {path} is {found.dtype}: save levels 0 to 255 as uint8")
+            if found.shape != expected:
+                raise UserError(
+                    f"arr_0 of {path} is {found.shape}, but the data are {expected}: give one "
+                    "sample for each pair in their order, or choose split and num_images to fit"
+                )
+            return arrays["arr_0"]
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        raise UserError(f"{path} is not a readable .npz ({error}): write it again") from error

@@ -3,12 +3,14 @@
 import hashlib
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from dbim_lightning.archives import UNREADABLE, array, opened_arrays
 from dbim_lightning.data.pair import Pair
 from dbim_lightning.files import write_json, write_whole
 from dbim_lightning.pictures import to_uint8
@@ -68,13 +70,14 @@ class SampleShards:
             return None
         content = path.read_bytes()
         body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-        if digest != self._digest(body, pairs):
-            path.unlink()
-            print(f"{path} is broken or was sampled from other data: deleted, and sampled again")
-            return None
-        with np.load(io.BytesIO(body)) as arrays:
-            samples = torch.from_numpy(arrays["samples"])
-            return Shard(samples, arrays["calls"].item(), arrays["seconds"].item())
+        if digest == self._digest(body, pairs):
+            with suppress(*UNREADABLE), opened_arrays(io.BytesIO(body)) as arrays:
+                samples = array(arrays, "samples", tuple(pairs["x_T"].shape), np.uint8)
+                calls, seconds = (arrays[name].item() for name in ("calls", "seconds"))
+                return Shard(torch.from_numpy(samples), calls, seconds)
+        path.unlink()
+        print(f"{path} is broken or was sampled from other data: deleted, and sampled again")
+        return None
 
     def write(self, block: range, pairs: Pair, shard: Shard) -> None:
         """Keeps the samples of these positions; there is never half a shard under its name."""

@@ -177,8 +177,8 @@ def test_bad_folders_and_files_of_earlier_versions_are_named(tmp_path):
     flat = json.dumps({"sampler": "dbim", "nfe": 5, "mse": 0.1})
     part = json.dumps({"format": 2, "sampler": "dbim", "nfe": 5, "metrics": {}, "columns": {}})
     for content, message in [
-        ("{", "is not JSON"),
-        ("[]", "no result row of format 2"),
+        ("{", "is not whole"),
+        ("[]", "holds a list, no object"),
         (flat, "no result row of format 2, but of an earlier version .*: evaluate this job again"),
         (part, "lacks baselines, cost, num_images, origin, protocol, seed: evaluate this job"),
     ]:

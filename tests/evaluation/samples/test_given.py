@@ -65,7 +65,7 @@ def test_bad_images_are_named(tmp_path):
         ({"arr_0": SAMPLES / 255}, "is float64: save levels 0 to 255 as uint8"),
         ({"arr_0": SAMPLES[1:]}, r"is \(69, 4, 6, 3\), but the data are \(70, 4, 6, 3\)"),
         ({"arr_0": SAMPLES[:, :2]}, r"is \(70, 2, 6, 3\), but"),
-        ({"arr_0": SAMPLES.astype(object)}, "is not a readable"),
+        ({"arr_0": SAMPLES.astype(object)}, "is object: save levels"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, arrays, message):
