@@ -256,7 +256,7 @@ def test_help_shows_every_group_and_key_of_the_configuration(script, others):
         ("train.py data.flip=maybe", "data.flip=maybe: give true or false"),
         ("train.py training.optimizer.weight_decay=-1", "training.optimizer: Invalid weight_decay"),
         ("train.py trainer.strategy=quick", "quick"),
-        ("train.py training.ema=null", "training.ema must name what is made"),
+        ("train.py training.ema=null", "training.ema=null: it holds training.ema.decay"),
         ("train.py trainer.max_time=-1:00:00:00", "give more than no time"),
         ("train.py trainer.max_time=long", "trainer.max_time=long: give DD:HH:MM:SS"),
         ("train.py network.channel_mult=[1,2,2,2,2,2,2]", "multiples of 64, such as 64 or 128"),

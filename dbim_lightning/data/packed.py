@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -185,6 +186,7 @@ def pack(
             _append(part, data, records, workers, skip_broken)
             contents = _contents(records)
             write_json(part / CONTENTS, contents | {"sha256": _sha256(part)})
+            os.sync()
             part.replace(folder)
             (folder / JOURNAL).unlink()
     return read_contents(folder)

@@ -22,6 +22,7 @@ from dbim_lightning.evaluation.metrics.metric import Metric, Rows
 from dbim_lightning.evaluation.processes import (
     all_reduce_max,
     all_reduce_sums,
+    one_makes_it,
     rank_and_world_size,
 )
 from dbim_lightning.evaluation.protocol import Protocol
@@ -89,9 +90,10 @@ class Evaluator:
         references = References(
             self._reference_data(), protocol.reference, folder / "references", origin, self.device
         )
-        self._compare_with_training(folder / "references", {**origin, "split": "train"})
-        for metric in protocol.metrics:
-            metric.compare_with(references)
+        with one_makes_it():
+            self._compare_with_training(folder / "references", {**origin, "split": "train"})
+            for metric in protocol.metrics:
+                metric.compare_with(references)
         if protocol.reference is not None and not references.asked:
             raise UserError(
                 f"metrics.reference={protocol.reference} is for metrics in features, and "

@@ -125,10 +125,10 @@ class ADMUNet(nn.Module):
             )
         if num_classes is not None and num_classes < 1:
             raise UserError(f"network with {num_classes=}: use 1 or more, or null without labels")
-        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 1:
+        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 0:
             raise UserError(
                 f"network with channel_mult={list(channel_mult)}, num_res_blocks={num_res_blocks}: "
-                "use whole numbers from 1"
+                "use whole numbers from 1, or no blocks"
             )
         factors = [2**level for level in range(len(channel_mult))]
         if not set(attention_resolutions) <= set(factors):

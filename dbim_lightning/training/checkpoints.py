@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import whole
 from dbim_lightning.training.folder import LAST, step_name, steps_in
-from dbim_lightning.weights import read_denoiser, write_denoiser
+from dbim_lightning.weights.files import PREFIX, SavedDenoiser, read_tensors, write_denoiser
 
 EVERY_S = 600.0  # seconds from one checkpoint to the next, unless steps are given
 AT_MOST = 0.01  # of the time may go into writing them
@@ -154,7 +154,7 @@ class Checkpoints(Callback):
         self._since, self.saved = time.monotonic(), step
         self._seconds = self._since - began
         if error is None and trainer.is_global_zero:
-            error = self._settle(path, set(before) - set(self._own))
+            error = self._settle(path, module.config, step, set(before) - set(self._own))
         if error is not None:
             self._own = before
             if str(error) != str(self._error):
@@ -162,14 +162,17 @@ class Checkpoints(Callback):
         self._error = error
         return error
 
-    def _settle(self, path: Path, old: set[str]) -> UserError | None:
+    def _settle(
+        self, path: Path, config: dict[str, Any], step: int, old: set[str]
+    ) -> UserError | None:
         """Makes a checkpoint the last, takes what is kept for good, and removes older ones."""
         try:
             with whole(self.folder / LAST) as beside:
                 _link(path, beside)
-            step = int(path.stem.rpartition("_")[2])
             if self.keep_every_n_steps and step % self.keep_every_n_steps == 0:
-                write_denoiser(path.with_suffix(".safetensors"), read_denoiser(path))
+                kept, state = path.with_suffix(".safetensors"), read_tensors(path)["state_dict"]
+                ema = {key.removeprefix(PREFIX): value for key, value in state.items()}
+                write_denoiser(kept, SavedDenoiser(kept, config, ema, step))
         except UserError as error:
             return error
         for name in old:

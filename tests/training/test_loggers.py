@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.loggers import WandbLogger
 
 from dbim_lightning.training.loggers import make_loggers
 from dbim_lightning.wandb_runs import group_of
@@ -79,3 +80,39 @@ def test_wandb_goes_on_with_its_own_run_and_a_branch_is_another(monkeypatch, tmp
         logger.experiment.finish()
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3
+
+
+def test_wandb_is_not_sent_again_what_a_killed_run_has_sent(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    sent = []
+    monkeypatch.setattr(WandbLogger, "log_metrics", lambda self, metrics, step: sent.append(step))
+    for step, rows in ((None, range(5)), (3, range(3, 7))):  # killed after 5 steps, saved at 3
+        table, logger = make_loggers(tmp_path, "test", step)
+        for number in rows:
+            for each in (table, logger):
+                each.log_metrics({"loss": 0.5, "epoch": 0}, number)
+        table.save()
+        logger.experiment.finish()
+    assert sent == [0, 1, 2, 3, 4, 5, 6]
+    with (tmp_path / "logs" / "metrics.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == sent
+
+
+def test_rows_that_cannot_be_written_wait(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (logger,) = make_loggers(tmp_path, "test")
+    logger.log_metrics({"loss": 0.1}, 0)
+    path, away = tmp_path / "logs" / "metrics.csv", tmp_path / "away.csv"
+    path.rename(away)
+    path.mkdir()
+    with pytest.warns(UserWarning, match=r"cannot write .*metrics\.csv .*the rows wait") as told:
+        for step in (1, 2):
+            logger.log_metrics({"loss": 0.1}, step)
+    assert len(told) == 1
+    path.rmdir()
+    away.rename(path)
+    logger.log_metrics({"loss": 0.1, "val": 0.2}, 3)
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["0", "1", "2", "3"]
+    assert [row["val"] for row in rows] == ["", "", "", "0.2"]

@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 from dbim_lightning.data.fingerprint import fingerprint
 from dbim_lightning.evaluation.features.moments import KEPT_IMAGES
 from dbim_lightning.evaluation.features.network import FeatureNetwork
-from dbim_lightning.evaluation.processes import one_makes_it
 from dbim_lightning.evaluation.references.files import cached_reference, read_reference
 from dbim_lightning.evaluation.references.statistics import Reference, make_reference
 from dbim_lightning.pictures import to_uint8
@@ -72,8 +71,7 @@ class References:
         }
         if self.at_most != KEPT_IMAGES:
             key["at_most"] = self.at_most
-        with one_makes_it():
-            return cached_reference(self.folder, key, lambda: self._made(network), self.at_most)
+        return cached_reference(self.folder, key, lambda: self._made(network), self.at_most)
 
     def _made(self, network: FeatureNetwork) -> Reference:
         targets = self._targets(f"Reference: {network.name}")

@@ -66,16 +66,17 @@ class SampleShards:
                 like a broken one.
         """
         path = self._path(block)
-        if not path.exists():
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # also where another evaluation has just deleted it
             return None
-        content = path.read_bytes()
         body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
         if digest == self._digest(body, pairs):
             with suppress(*UNREADABLE), opened_arrays(io.BytesIO(body)) as arrays:
                 samples = array(arrays, "samples", tuple(pairs["x_T"].shape), np.uint8)
                 calls, seconds = (arrays[name].item() for name in ("calls", "seconds"))
                 return Shard(torch.from_numpy(samples), calls, seconds)
-        path.unlink()
+        path.unlink(missing_ok=True)
         print(f"{path} is broken or was sampled from other data: deleted, and sampled again")
         return None
 

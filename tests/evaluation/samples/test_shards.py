@@ -104,6 +104,16 @@ def test_kept_samples_are_those_that_are_not_kept(tmp_path, undisturbed, batch_s
     ]
 
 
+def test_two_evaluations_at_once_share_shards(tmp_path, undisturbed):
+    both = [generation(tmp_path) for _ in range(2)]
+    images, streams = ([], []), [iter(each) for each in both]
+    for turn in (0, 1, 1, 1, 0, 0, 0, 1, 1, 0):  # each is ahead of the other at times
+        images[turn].append(next(streams[turn]))
+    for found in images:
+        assert torch.equal(collected(found), undisturbed)
+    assert sum(map(num_sampled, both)) == COUNT
+
+
 def test_a_shard_is_an_npz_file(tmp_path, undisturbed):
     list(generation(tmp_path))
     with np.load(shards_in(tmp_path)[1]) as arrays:
