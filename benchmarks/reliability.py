@@ -127,7 +127,12 @@ def training(folder: Path, where: Path) -> tuple[list[str], str, float, list[Pat
 
 
 def evaluation(folder: Path, where: Path) -> tuple[list[str], str, float, list[Path]]:
-    words = ["evaluate.py", f"checkpoint={folder / 'bridge/checkpoints/last.ckpt'}", "nfe=20"]
+    words = [
+        "evaluate.py",
+        f"checkpoint={folder / 'bridge/checkpoints/last.ckpt'}",
+        "nfe=5",
+        "num_images=960",
+    ]
     words += ["keep_samples=true", "metrics=paired", "batch_size=16", f"folder={where / 'kept'}"]
     words += ["device=cpu", f"dataset.root={folder / 'many'}", f"hydra.run.dir={where / 'run'}"]
     return words, "Evaluating", 5.0, [where / "run" / "results.json"]

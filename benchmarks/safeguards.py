@@ -5,6 +5,7 @@ step: random numbers by position, the look at loss and gradient, signals and tim
 steps. Checkpoints are not in it: they are written as seldom as it takes for 1 % of the time.
 """
 
+import logging
 import sys
 import tempfile
 import time
@@ -78,6 +79,7 @@ def seconds_per_step(cfg, folder: Path, guarded: bool) -> float:
 
 
 def main() -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     cfg = config.compose("train", sys.argv[1:])
     cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     with tempfile.TemporaryDirectory() as folder:
