@@ -182,7 +182,8 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
         cfg.resume = None
         config.check_overrides("train", cfg, words)
     lasting = (word for word in words if "${" not in word and not word.startswith("resume="))
-    before = OmegaConf.select(cfg, "command") or []
+    before = OmegaConf.select(cfg, "command")
+    before = before if OmegaConf.is_list(before) else []
     OmegaConf.update(cfg, "command", list(dict.fromkeys([*before, *lasting])), force_add=True)
     cfg = config.checked(cfg, TRAIN)
     is_own = step is not None and checkpoint.resolve().parent == (folder / CHECKPOINTS).resolve()

@@ -37,7 +37,8 @@ def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> Dic
     parts |= {key: today[key] for key in OF_THE_COMMAND}
     again = OmegaConf.create({**today, **saved, **parts})
     fixed = ("denoiser", *saved["denoiser"], "statistics", "seed", "data.seed", "weights")
-    keys, before = [], saved.get("command", [])
+    command = saved.get("command")
+    keys, before = [], command if isinstance(command, list) else []
     for word in words:
         key = word.lstrip("+").partition("=")[0]
         is_group = any(sign in key for sign in "@/~") or OmegaConf.is_dict(_select(again, key))

@@ -20,17 +20,25 @@ def take_back_later(folder: Path, log: str) -> None:
 
 
 def _take_back(made: Sequence[Path], log: str) -> None:
-    folder, *parents = made
-    inner = sorted((each for each in folder.rglob("*") if each.is_dir()), reverse=True)
-    for each in (*inner, folder):
+    folder = made[0]
+    jobs = [each for each in folder.glob("*") if each.is_dir() and each.name != ".hydra"]
+    for each in (*jobs, folder):  # of a sweep, those that were refused
         files = [file for file in each.rglob("*") if not file.is_dir()]
-        own = (log, "multirun.yaml")
-        if all(file.name in own or file.parent.name == ".hydra" for file in files):
+        if files and all(_is_hydras(file, log) for file in files):
             for file in files:
                 file.unlink(missing_ok=True)
+            for inner in sorted(each.rglob("*"), reverse=True):
+                _remove_empty(inner)
             _remove_empty(each)
-    for each in parents:
+    for each in made:
         _remove_empty(each)
+
+
+def _is_hydras(file: Path, log: str) -> bool:
+    """Whether a file says nothing but what was asked: of a job's log, that it is empty."""
+    if file.name == log:
+        return file.stat().st_size == 0
+    return file.name == "multirun.yaml" or file.parent.name == ".hydra"
 
 
 def _remove_empty(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What train.yaml and evaluate.yaml interpolate: texts of --help, and names of folders."""
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -37,12 +38,22 @@ def _annotated(name: str) -> str:
     return textwrap.indent(keys.strip(), "  ").replace("$", "$$")
 
 
+def _is_finished(run: Path) -> bool:
+    """Whether a run was finished, and not gone on with since."""
+    steps = [path.stem.removeprefix("step_") for path in run.glob("checkpoints/step_*.ckpt")]
+    try:
+        finished = json.loads((run / "training.json").read_text())["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return finished >= max((int(step) for step in steps if step.isdecimal()), default=0)
+
+
 def _run_folder(resume: Any, new: str) -> str:
     """Where a training is written: a resumed one into its own folder, with resume=auto into that
     of the newest run beside it which is not finished."""
     if resume == "auto":
         begun = Path(new).parent.glob("*/checkpoints/last.ckpt")
-        runs = [path for path in begun if not (path.parents[1] / "training.json").exists()]
+        runs = [path for path in begun if not _is_finished(path.parents[1])]
         newest = max(runs, key=lambda path: path.stat().st_mtime_ns, default=None)
         return str(newest.parents[1]) if newest else new
     own = Path(str(resume or "")).absolute()

@@ -12,6 +12,7 @@ from typing import Any
 
 from dbim_lightning.errors import UserError
 
+DEEPEST = 100  # levels
 LARGEST = 100_000  # entries; lists that hold one another can stand for more than fits anywhere
 OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_")
 PACKAGE = Path(__file__).parent
@@ -101,14 +102,16 @@ def inert(value: Any) -> Any:
 def _entries(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """A value and all that is in it, with places from the top; one after the other, so that no
     depth is too large."""
-    rest = [(place, value)]
+    rest = [(place, value, 0)]
     while rest:
-        place, item = rest.pop()
+        place, item, depth = rest.pop()
+        if depth > DEEPEST or len(rest) > LARGEST:
+            raise UserError(f"{place:.99}… holds more than a configuration can: use another file")
         yield place, item
         inside = list(item.items()) if isinstance(item, dict) else []
         inside = list(enumerate(item)) if isinstance(item, list) else inside
         prefix = f"{place}." if place else ""
-        rest += [(f"{prefix}{key}", each) for key, each in reversed(inside)]
+        rest += [(f"{prefix}{key}", each, depth + 1) for key, each in reversed(inside)]
 
 
 def _is_allowed(target: str, trusted: Collection[str]) -> bool:

@@ -21,7 +21,7 @@ from dbim_lightning.bridge import (
 )
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import Evaluator, Protocol
-from dbim_lightning.leftovers import take_back_later
+from dbim_lightning.leftovers import _take_back, take_back_later
 from dbim_lightning.networks import ADMUNet, require_pairs
 from dbim_lightning.samplers import (
     DBIM,
@@ -268,3 +268,18 @@ def test_bad_arguments_are_refused_by_name(part):
 def test_a_bridge_is_loaded_to_what_there_is(options, part, trained):
     with pytest.raises(UserError, match=part):
         dbim_lightning.load(trained / "checkpoints" / "last.ckpt", **options)
+
+
+def test_what_a_sweep_has_done_stays_beside_a_job_that_was_refused(tmp_path):
+    sweep = tmp_path / "runs" / "sweep"
+    made = [sweep, sweep.parent]
+    for name, text in (("0", "warnings"), ("1", ""), ("2", "an error")):
+        (sweep / name / ".hydra").mkdir(parents=True)
+        (sweep / name / ".hydra" / "config.yaml").write_text("a: 1")
+        (sweep / name / "evaluate.log").write_text(text)
+    (sweep / "0" / "results.json").write_text("{}")
+    (sweep / "multirun.yaml").write_text("b: 1")
+    _take_back(made, "evaluate.log")
+    left = {str(path.relative_to(sweep)) for path in sweep.rglob("*") if path.is_file()}
+    kept = {f"{job}/{name}" for job in "02" for name in (".hydra/config.yaml", "evaluate.log")}
+    assert left == {"multirun.yaml", "0/results.json", *kept}

@@ -142,11 +142,11 @@ def test_lists_that_hold_one_another_end():
     value = ["x"]
     for _ in range(60):
         value = [value, value]
-    with pytest.raises(UserError, match="more than 100,000 entries"):
+    with pytest.raises(UserError, match="more than"):
         require_harmless({"a": value}, "it")
     round_about = {}
     round_about["a"] = round_about
-    with pytest.raises(UserError, match="more than 100,000 entries"):
+    with pytest.raises(UserError, match="holds more than a configuration can"):
         require_harmless(round_about, "it")
 
 

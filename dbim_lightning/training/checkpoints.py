@@ -1,12 +1,15 @@
 """Checkpoints: when they are written, and which of them stay."""
 
 import os
+import re
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
@@ -78,17 +81,21 @@ class Checkpoints(Callback):
         self.folder, self.every_n_steps = folder, every_n_steps
         self.keep_last, self.keep_every_n_steps = keep_last, keep_every_n_steps
         self._own: list[str] = []
-        self.saved, self._seconds, self._error = -1, 0.0, None
+        self.saved, self._seconds, self._error, self._group = -1, 0.0, None, None
 
     def state_dict(self) -> dict[str, Any]:
         return {"own": self._own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._own = list(state["own"])
+        own = map(str, state["own"])  # of a file that may be another person's
+        self._own = [name for name in own if re.fullmatch(r"step_\d+\.ckpt", name)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since, self._begun = time.monotonic(), trainer.global_step
-        self.saved = trainer.global_step if (self.folder / LAST).exists() else -1
+        is_there = trainer.strategy.broadcast((self.folder / LAST).exists())
+        self.saved = trainer.global_step if is_there else -1
+        if trainer.world_size > 1:
+            self._group = dist.new_group(backend="gloo")  # which does not wait for the devices
         size = self._expected_size(pl_module)
         often = f"{self.every_n_steps} steps" if self.every_n_steps else f"{EVERY_S / 60:.0f} min"
         tell(
@@ -98,6 +105,13 @@ class Checkpoints(Callback):
             for part in self.folder.glob(".*.part"):  # of a run that was killed
                 part.unlink()
             self._require_room((self.keep_last + 1) * size)
+
+    def agreed(self, *values: int) -> list[int]:
+        """The largest of each value in all processes."""
+        found = torch.tensor(values)
+        if self._group is not None:
+            dist.all_reduce(found, dist.ReduceOp.MAX, self._group)
+        return found.tolist()
 
     def _expected_size(self, pl_module: LightningModule) -> int:
         """Of weights, their average, and two moments for each, in bytes; or that of the last."""
@@ -136,35 +150,38 @@ class Checkpoints(Callback):
             due = step % self.every_n_steps == 0
         else:
             waited = time.monotonic() - self._since
-            due = trainer.strategy.broadcast(waited > max(EVERY_S, self._seconds / AT_MOST))
+            (due,) = self.agreed(int(waited > max(EVERY_S, self._seconds / AT_MOST)))
         keeps = self.keep_every_n_steps and step % self.keep_every_n_steps == 0
         if due or keeps:
             self.save(trainer)
 
-    def save(self, trainer: Trainer) -> UserError | None:
-        """Saves the step under way of `trainer`; tells and returns why it cannot."""
+    def save(self, trainer: Trainer, surely: bool = False) -> UserError | None:
+        """Saves the last step of `trainer`; tells and returns why it cannot.
+
+        Where several steps in a row were left out, only if it must `surely`.
+        """
         module, step = trainer.lightning_module, trainer.global_step
-        if module.skipped_in_a_row or not _are_finite(module):
+        if (module.skipped_in_a_row > 1 and not surely) or not _are_finite(module):
             return None
         for logger in trainer.loggers:  # whose rows a run that goes on shall find
             logger.save()
         began, path = time.monotonic(), self.folder / step_name(step)
-        before, self._own = self._own, [*self._own, path.name][-self.keep_last :]
+        before, self._own = self._own, [*self._own, path.name]
         error = save(trainer, path)
         self._since, self.saved = time.monotonic(), step
         self._seconds = self._since - began
-        if error is None and trainer.is_global_zero:
-            error = self._settle(path, module.config, step, set(before) - set(self._own))
-        if error is not None:
+        if error is None:
+            first = trainer.is_global_zero
+            error = self._settle(path, module.config, step) if first else None
+            error = trainer.strategy.broadcast(error)
+        else:
             self._own = before
-            if str(error) != str(self._error):
-                tell(f"\nwarning: {error}; training goes on, and tries again")
+        if error is not None and str(error) != str(self._error):
+            tell(f"\nwarning: {error}; training goes on, and tries again")
         self._error = error
         return error
 
-    def _settle(
-        self, path: Path, config: dict[str, Any], step: int, old: set[str]
-    ) -> UserError | None:
+    def _settle(self, path: Path, config: dict[str, Any], step: int) -> UserError | None:
         """Makes a checkpoint the last, takes what is kept for good, and removes older ones."""
         try:
             with whole(self.folder / LAST) as beside:
@@ -175,8 +192,10 @@ class Checkpoints(Callback):
                 write_denoiser(kept, SavedDenoiser(kept, config, ema, step))
         except UserError as error:
             return error
-        for name in old:
-            (self.folder / name).unlink(missing_ok=True)
+        old, self._own = self._own[: -self.keep_last], self._own[-self.keep_last :]
+        for name in set(old) - set(self._own):
+            with suppress(OSError):
+                (self.folder / name).unlink()
         return None
 
     def save_surely(self, trainer: Trainer) -> None:
@@ -188,8 +207,8 @@ class Checkpoints(Callback):
         for _ in range(TRIES):
             if trainer.global_step == self.saved and self._error is None:
                 return
-            error = self.save(trainer)
-            if not trainer.strategy.broadcast(error is not None):
+            error = self.save(trainer, surely=True)
+            if error is None:
                 return
             tell(f"waiting {WAIT_S:.0f} s for room, up to {TRIES} times")
             time.sleep(WAIT_S)

@@ -1,5 +1,6 @@
 """The folder of a run, which holds one run alone."""
 
+import math
 import re
 import zipfile
 import zlib
@@ -28,7 +29,7 @@ def newest_whole(folder: Path) -> Path | None:
     checkpoints = folder / CHECKPOINTS
     paths = [path for path in checkpoints.glob("*.ckpt") if re.match("step_|last", path.name)]
     seen = set()
-    for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))[::-1]:
+    for path in sorted(paths, key=lambda path: (_step_of(path), path.name != LAST))[::-1]:
         if path.stat().st_ino in seen:
             continue
         seen.add(path.stat().st_ino)
@@ -36,6 +37,16 @@ def newest_whole(folder: Path) -> Path | None:
             return path
         print(f"{path} is broken ({reason}): taking the one before")
     return None
+
+
+def _step_of(path: Path) -> float:
+    """As its name says, or its content; one that is broken comes before all, to be named."""
+    if found := re.fullmatch(r"step_(\d+)\.ckpt", path.name):
+        return int(found[1])
+    try:
+        return float(read_tensors(path)["global_step"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return math.inf
 
 
 def _why_broken(path: Path) -> str | None:

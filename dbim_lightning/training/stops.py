@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 
@@ -41,7 +40,7 @@ class Stops(Callback):
         self, checkpoints: Checkpoints, max_time: timedelta | None = None, requeues: bool = False
     ):
         self.checkpoints, self.max_time, self.requeues = checkpoints, max_time, requeues
-        self._received, self._previous, self._group = 0, {}, None
+        self._received, self._previous = 0, {}
         self._before_validation = self._resumed_before_validation = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,8 +51,6 @@ class Stops(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.monotonic()
-        if trainer.world_size > 1:
-            self._group = dist.new_group(backend="gloo")  # which does not wait for the devices
         self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
         if self._resumed_before_validation:
             self._validate(trainer)
@@ -89,24 +86,17 @@ class Stops(Callback):
         is_over = self.max_time is not None and (
             time.monotonic() - self._start > self.max_time.total_seconds()
         )
-        received, is_over = self._agreed(self._received, int(is_over))
+        received, is_over = self.checkpoints.agreed(self._received, int(is_over))
         if not (received or is_over):
             return
         self.checkpoints.save_surely(trainer)
-        tell(how_to_resume(trainer.global_step, self.checkpoints.folder))
+        tell(how_to_resume(self.checkpoints.saved, self.checkpoints.folder))
         if is_over and not received:
             raise TimeIsUp
         in_slurm = "SLURM_JOB_ID" in os.environ
         if received == signal.SIGUSR1 and in_slurm and self.requeues and trainer.is_global_zero:
             requeue()
         raise SystemExit(128 + received)
-
-    def _agreed(self, *values: int) -> list[int]:
-        """The largest of each value in all processes."""
-        found = torch.tensor(values)
-        if self._group is not None:
-            dist.all_reduce(found, dist.ReduceOp.MAX, self._group)
-        return found.tolist()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

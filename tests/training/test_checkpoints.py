@@ -124,6 +124,16 @@ def test_a_run_that_goes_on_deletes_what_it_wrote_before_and_nothing_else(tmp_pa
     assert names(tmp_path) == ["last.ckpt", "mine.ckpt", "step_0000001.ckpt", *own]
 
 
+def test_a_checkpoint_of_another_person_has_nothing_deleted(tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.touch()
+    kept = Checkpoints(tmp_path / "checkpoints", 1, keep_last=1)
+    kept.load_state_dict({"own": ["../mine.txt", str(mine), "step_0000001.ckpt", 5]})
+    fit(tmp_path, kept, steps=2)
+    assert mine.exists()
+    assert names(tmp_path) == ["last.ckpt", "step_0000002.ckpt"]
+
+
 def test_without_steps_time_decides_and_writing_takes_little_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "EVERY_S", 0.0)
     kept = Checkpoints(tmp_path / "checkpoints", keep_last=99)

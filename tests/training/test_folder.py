@@ -4,7 +4,9 @@ import os
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+import dbim_lightning.resolvers  # noqa: F401 - run_folder
 from dbim_lightning.errors import UserError
 from dbim_lightning.training.folder import finished_at, named, newest_whole, require_own
 
@@ -52,6 +54,7 @@ def test_of_broken_checkpoints_the_one_before_is_taken(tmp_path, capsys):
     paths = [checkpoint(tmp_path, f"step_000000{step}.ckpt", step) for step in (3, 4, 5)]
     last = paths[0].with_name("last.ckpt")
     os.link(paths[2], last)
+    os.utime(last, (1, 1))  # times say nothing of a copied run
     assert newest_whole(tmp_path).samefile(last)
     assert capsys.readouterr().out == ""
     content = last.read_bytes()
@@ -69,3 +72,19 @@ def test_of_broken_checkpoints_the_one_before_is_taken(tmp_path, capsys):
     with pytest.raises(UserError, match="new has no whole checkpoint"):
         (tmp_path / "new").mkdir()
         named(str(tmp_path / "new"), tmp_path)
+
+
+def test_auto_takes_the_newest_run_that_is_not_finished_or_was_gone_on_with(tmp_path):
+    auto = OmegaConf.create({"a": f"${{run_folder:auto,{tmp_path}/new}}"})
+    assert auto.a == f"{tmp_path}/new"
+    for name, step, finished in (("a", 3, None), ("b", 3, 3), ("c", 5, 3)):
+        checkpoint(tmp_path / name, f"step_000000{step}.ckpt", step)
+        last = checkpoint(tmp_path / name, "last.ckpt", step)
+        os.utime(last, (step, step))
+        if finished:
+            (tmp_path / name / "training.json").write_text(f'{{"step": {finished}}}')
+    assert auto.a == f"{tmp_path}/c"
+    (tmp_path / "c" / "training.json").write_text('{"step": 5}')
+    assert auto.a == f"{tmp_path}/a"
+    resumed = OmegaConf.create({"a": f"${{run_folder:{tmp_path}/b,{tmp_path}/new}}"})
+    assert resumed.a == f"{tmp_path}/b"
