@@ -168,7 +168,7 @@ class Checkpoints(Callback):
         began, path = time.monotonic(), self.folder / step_name(step)
         before, self._own = self._own, [*self._own, path.name]
         error = save(trainer, path)
-        self._since, self.saved = time.monotonic(), step
+        self._since = time.monotonic()
         self._seconds = self._since - began
         if error is None:
             first = trainer.is_global_zero
@@ -178,7 +178,7 @@ class Checkpoints(Callback):
             self._own = before
         if error is not None and str(error) != str(self._error):
             tell(f"\nwarning: {error}; training goes on, and tries again")
-        self._error = error
+        self.saved, self._error = self.saved if error else step, error
         return error
 
     def _settle(self, path: Path, config: dict[str, Any], step: int) -> UserError | None:
@@ -205,7 +205,7 @@ class Checkpoints(Callback):
             UserError: there was none for ten minutes.
         """
         for _ in range(TRIES):
-            if trainer.global_step == self.saved and self._error is None:
+            if trainer.global_step == self.saved:
                 return
             error = self.save(trainer, surely=True)
             if error is None:

@@ -156,11 +156,12 @@ def test_a_disk_that_fills_costs_no_step_if_room_returns(tmp_path, capsys):
         away.rename(folder)
 
     def kept_meanwhile():
-        assert saved(away)["global_step"] == 3
+        assert saved(away)["global_step"] == kept.saved == 3
 
+    kept = Checkpoints(folder / "checkpoints", 3)
     at = At(step_4=fill, step_8=kept_meanwhile, step_9=free)
     with pytest.warns(UserWarning, match=r"cannot write .*metrics\.csv"):
-        fit(folder, Checkpoints(folder / "checkpoints", 3), at)
+        fit(folder, kept, at)
     printed = capsys.readouterr().out
     assert printed.count("cannot write") == 1
     assert "training goes on" in printed

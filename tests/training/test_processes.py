@@ -40,6 +40,18 @@ def finish(processes, *words):
     return printed
 
 
+@pytest.fixture
+def training(tmp_path, openmoji_root):
+    """Two processes that have saved, and would go on for long."""
+    words = [*WORDS, *TWO, f"dataset.root={openmoji_root}", f"hydra.run.dir={tmp_path}"]
+    words += ["trainer.max_steps=100000", "trainer.limit_val_batches=0"]
+    process = start(2, *words, "checkpoint_every_n_steps=2")
+    end = time.monotonic() + 100
+    while not (tmp_path / "checkpoints" / "last.ckpt").exists() and time.monotonic() < end:
+        time.sleep(0.2)
+    return process
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, openmoji_root):
     folder = tmp_path_factory.mktemp("processes")
@@ -75,33 +87,21 @@ def test_one_goes_on_with_two_and_two_with_one(folders):
         assert losses == pytest.approx(undisturbed, rel=1e-5)
 
 
-def test_if_one_is_killed_the_other_ends_and_says_how_to_go_on(tmp_path, openmoji_root):
-    words = [*WORDS, *TWO, f"dataset.root={openmoji_root}", f"hydra.run.dir={tmp_path}"]
-    words += ["trainer.max_steps=100000", "trainer.limit_val_batches=0"]
-    process = start(2, *words, "checkpoint_every_n_steps=2")
-    end = time.monotonic() + 100
-    while not (tmp_path / "checkpoints" / "last.ckpt").exists() and time.monotonic() < end:
-        time.sleep(0.2)
-    child = children(process)[1]
+def test_if_one_is_killed_the_other_ends_and_says_how_to_go_on(training):
+    child = children(training)[1]
     began = time.monotonic()
     os.kill(child, signal.SIGKILL)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = training.communicate(timeout=60)
     assert time.monotonic() - began < 60
-    assert process.returncode != 0
+    assert training.returncode != 0
     assert "error: process 0 has lost another one of 2" in printed
     assert "Resume with: python train.py resume=" in printed
 
 
-def test_a_signal_to_one_ends_all_after_the_same_step(tmp_path, openmoji_root):
-    words = [*WORDS, *TWO, f"dataset.root={openmoji_root}", f"hydra.run.dir={tmp_path}"]
-    words += ["trainer.max_steps=100000", "trainer.limit_val_batches=0"]
-    process = start(2, *words, "checkpoint_every_n_steps=2")
-    end = time.monotonic() + 100
-    while not (tmp_path / "checkpoints" / "last.ckpt").exists() and time.monotonic() < end:
-        time.sleep(0.2)
-    child = children(process)[1]
+def test_a_signal_to_one_ends_all_after_the_same_step(training):
+    child = children(training)[1]
     os.kill(child, signal.SIGTERM)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
+    printed, _ = training.communicate(timeout=60)
+    assert training.returncode != 0
     assert printed.count("Saved step ") == 1
     assert "Traceback" not in printed.split("Saved step")[0]
