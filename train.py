@@ -36,19 +36,27 @@ from dbim_lightning.training import (
     Checkpoints,
     Evaluations,
     ImagesPerSecond,
+    PairDataModule,
     Previews,
     Progress,
     Stops,
     TimeIsUp,
     WholeFiles,
     device_of,
-    load_initial,
     make_loggers,
+    read_initial,
     require_resumable,
     trainer_precision,
 )
-from dbim_lightning.training.folder import CHECKPOINTS, FINISHED, finished_at, named, require_own
-from dbim_lightning.weights import read_denoiser
+from dbim_lightning.training.folder import (
+    CHECKPOINTS,
+    FINISHED,
+    finished_at,
+    locked,
+    named,
+    require_own,
+)
+from dbim_lightning.weights import load_weights, read_denoiser
 
 NODES = (
     *("denoiser", "denoiser.network", "denoiser.schedule", "denoiser.preconditioning"),
@@ -202,12 +210,39 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
     return cfg, step
 
 
+def last_metrics(
+    trainer: lightning.Trainer, module: BridgeModule, data: PairDataModule, step: int | None
+) -> dict[str, float]:
+    """What was logged last, with a validation of the last step.
+
+    Args:
+        step: from which the run went on. One that went on from its last step has logged nothing.
+    """
+    metrics = {key: value.item() for key, value in trainer.logged_metrics.items()}
+    is_validated = trainer.max_steps % module.config["trainer"]["val_check_interval"] == 0
+    if step == trainer.max_steps:
+        (stops,) = (each for each in trainer.callbacks if isinstance(each, Stops))
+        if not is_validated:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = step  # by which rows are numbered
+        elif not stops.resumed_before_validation:
+            trainer.loggers = []  # which have it already
+    elif is_validated:
+        return metrics
+    if trainer.limit_val_batches != 0:
+        metrics |= trainer.validate(module, data, verbose=False)[0]
+    return metrics
+
+
 def train(cfg: DictConfig, folder: Path) -> None:
     """Runs one training; training.json marks it as finished."""
     if cfg.resume == "auto" and finished_at(folder) == cfg.trainer.max_steps:
         print_once(f"{folder} is finished, at step {cfg.trainer.max_steps}")
         return
     cfg, step = prepared(cfg, folder)
+    initial = None
+    if cfg.weights and step is None:
+        schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
+        initial = read_initial(Path(cfg.weights), schedule, config.trusted(cfg))
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data = config.instantiate(cfg.data)
     data.setup("fit")  # what is wrong with the data is said before a run begins
@@ -222,9 +257,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
     require_image_size(module.denoiser.network, cfg.dataset)
     require_pairs(module.denoiser.network, data.training_pairs)
     module.objective.require(data.training_pairs[0])
-    if cfg.weights and not cfg.resume:
-        schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
-        load_initial(module.denoiser, Path(cfg.weights), schedule, config.trusted(cfg))
+    if initial is not None:
+        load_weights(module.denoiser, initial)
     trainer = make_trainer(cfg, folder, step, module.denoiser.schedule)
     if trainer.is_global_zero:
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg))
@@ -234,12 +268,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
     except TimeIsUp:
         return
-    metrics = {key: value.item() for key, value in trainer.logged_metrics.items()}
-    is_validated = step != trainer.max_steps and not (
-        trainer.max_steps % cfg.trainer.val_check_interval
-    )
-    if trainer.limit_val_batches != 0 and not is_validated:
-        metrics |= trainer.validate(module, data, verbose=False)[0]
+    metrics = last_metrics(trainer, module, data, step)
     if trainer.is_global_zero:
         write_json(folder / FINISHED, {"step": trainer.global_step, **metrics})
     if (folder / "previews").exists():
@@ -258,7 +287,9 @@ def main(cfg: DictConfig) -> None:
     )
     try:
         with ends:  # before Hydra tells of the error, too; a sweep goes on with its other jobs
-            train(cfg, Path(os.path.relpath(job.runtime.output_dir)))
+            folder = Path(os.path.relpath(job.runtime.output_dir))
+            with locked(folder) if rank_zero_only.rank == 0 else nullcontext():
+                train(cfg, folder)
     finally:
         wandb_runs.finish()  # the next job of a sweep is a run of its own
 

@@ -36,7 +36,7 @@ def _take_back(made: Sequence[Path], log: str) -> None:
 
 def _is_hydras(file: Path, log: str) -> bool:
     """Whether a file says nothing but what was asked: of a job's log, that it is empty."""
-    if file.name == log:
+    if file.name in (log, ".lock"):
         return file.stat().st_size == 0
     return file.name == "multirun.yaml" or file.parent.name == ".hydra"
 

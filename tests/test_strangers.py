@@ -20,7 +20,7 @@ from dbim_lightning.evaluation.origin import named_bridge
 from dbim_lightning.options import EVALUATE
 from dbim_lightning.sampler_files import read_sampler_file, take_sampler_files
 from dbim_lightning.strangers import inert, require_harmless
-from dbim_lightning.training import load_initial
+from dbim_lightning.training import read_initial
 from dbim_lightning.weights import CONFIG_KEY, __main__, read_denoiser
 
 REFUSED = "no class that a file may name"
@@ -162,7 +162,7 @@ def test_python_and_programs_refuse_a_hostile_file(content, tmp_path, made, monk
     for call in (
         lambda: dbim_lightning.load(path),
         lambda: named_bridge(cfg, torch.device("cpu")),
-        lambda: load_initial(None, path, {}),
+        lambda: read_initial(path, {}),
         lambda: tune.make_tuning(words, None),
         lambda: latents.make_study(words, [5]),
         __main__.main,

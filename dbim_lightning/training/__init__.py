@@ -1,7 +1,7 @@
 """Training: the LightningModule, its data, and its callbacks."""
 
 from dbim_lightning.training.callbacks import ImagesPerSecond, Previews, Progress
-from dbim_lightning.training.checkpoint import load_initial, require_resumable
+from dbim_lightning.training.checkpoint import read_initial, require_resumable
 from dbim_lightning.training.checkpoints import Checkpoints, WholeFiles
 from dbim_lightning.training.datamodule import PairDataModule
 from dbim_lightning.training.devices import device_of, trainer_precision

@@ -10,8 +10,10 @@ from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import default_collate
 
 from dbim_lightning.data import spread
+from dbim_lightning.errors import UserError
 from dbim_lightning.pictures import save_sheet, to_uint8
 from dbim_lightning.samplers import Sampler, draw
+from dbim_lightning.training.checkpoints import tell
 
 
 class Progress(TQDMProgressBar):
@@ -83,7 +85,11 @@ class Previews(Callback):
                 rows[f"NFE {sampler.calls}"] = to_uint8(samples)
         rows["target"] = to_uint8(batch["x_0"])
         path = self.folder / f"step_{trainer.global_step:07d}.png"
-        save_sheet(path, list(rows.items()))
+        try:
+            save_sheet(path, list(rows.items()))
+        except UserError as error:
+            tell(f"\nwarning: {error}; training goes on")
+            return
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("preview", [str(path)], step=trainer.global_step)

@@ -5,19 +5,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from dbim_lightning.bridge import BridgeDenoiser
 from dbim_lightning.errors import UserError
-from dbim_lightning.weights import load_weights, read_denoiser
-from dbim_lightning.weights.files import read_tensors
+from dbim_lightning.weights import read_denoiser
+from dbim_lightning.weights.files import SavedDenoiser, read_tensors
 
 
-def load_initial(
-    denoiser: BridgeDenoiser,
-    path: Path,
-    schedule: dict[str, Any],
-    trusted: Collection[str] = (),
-) -> None:
-    """Puts the weights of a file into a denoiser that is to be trained on a schedule.
+def read_initial(
+    path: Path, schedule: dict[str, Any], trusted: Collection[str] = ()
+) -> SavedDenoiser:
+    """The weights of a file with which a training on a schedule is to begin.
 
     Args:
         trusted: what the file may name beside this project's classes.
@@ -31,7 +27,7 @@ def load_initial(
             f"{path} was trained with the schedule {theirs}, not {schedule}: "
             "choose that one, or leave weights out"
         )
-    load_weights(denoiser, saved)
+    return saved
 
 
 def require_resumable(path: Path) -> None:

@@ -121,12 +121,12 @@ class Evaluations(Callback):
         due = step // self.every_n_steps > before // self.every_n_steps
         if step == before or not (due or step == trainer.max_steps):
             return
-        self._step = step
         with isolate_rng():
             numbers = self._numbers(pl_module.denoiser)
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step)
             logger.save()
+        self._step = step
         if self.best is not None and self._cost(numbers) < self._smallest:
             self._smallest, self._improved = self._cost(numbers), True
 
@@ -151,12 +151,16 @@ class Evaluations(Callback):
         if not self._improved:
             return
         self._improved, folder = False, self.folder / "checkpoints"
-        if trainer.state.fn == TrainerFn.FITTING:
-            if error := save(trainer, folder / "best.ckpt"):
-                tell(f"warning: {error}; the best is not kept")
-                return
-        elif trainer.is_global_zero:
-            with whole(folder / "best.ckpt") as beside:
-                shutil.copyfile(folder / "last.ckpt", beside)
-        if trainer.is_global_zero:
-            write_json(folder / BEST, {**self._judged_by(), "cost": self._smallest})
+        is_fitting, error = trainer.state.fn == TrainerFn.FITTING, None
+        try:
+            if is_fitting:
+                error = save(trainer, folder / "best.ckpt")
+            elif trainer.is_global_zero:
+                with whole(folder / "best.ckpt") as beside:
+                    shutil.copyfile(folder / "last.ckpt", beside)
+            if trainer.is_global_zero and error is None:
+                write_json(folder / BEST, {**self._judged_by(), "cost": self._smallest})
+        except UserError as full:
+            error = full
+        if error is not None:
+            tell(f"\nwarning: {error}; the best is not kept")

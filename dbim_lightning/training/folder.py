@@ -1,17 +1,46 @@
 """The folder of a run, which holds one run alone."""
 
+import errno
+import fcntl
 import math
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError
-from dbim_lightning.files import read_json
+from dbim_lightning.files import read_json, writing
 from dbim_lightning.weights.files import read_tensors
 
 CHECKPOINTS, LAST, FINISHED = "checkpoints", "last.ckpt", "training.json"
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other trainings out of a folder, where its file system knows of locks.
+
+    The lock, on a file `.lock`, ends with the process.
+
+    Raises:
+        UserError: another process has it, or the folder cannot be written.
+    """
+    path = folder / LOCK
+    with writing(path):
+        file = path.open("a")
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(
+                    f"another training writes to {folder}: wait for it, or choose another folder "
+                    "with hydra.run.dir=DIR"
+                ) from None
+        yield
 
 
 def step_name(step: int) -> str:
@@ -92,17 +121,17 @@ def require_own(folder: Path, resumed: Path | None, step: int) -> None:
     Raises:
         UserError: as said.
     """
-    checkpoints, last = folder / CHECKPOINTS, folder / CHECKPOINTS / LAST
+    checkpoints = folder / CHECKPOINTS
     holds_run = any(checkpoints.glob("*.ckpt")) or (folder / FINISHED).exists()
     is_own = resumed is not None and resumed.resolve().parent == checkpoints.resolve()
-    if holds_run and not is_own:
-        raise UserError(
-            f"{folder} holds a run already: choose another with hydra.run.dir=DIR, or go on "
-            f"with {word('resume', last)}"
-        )
-    if not is_own:
+    if not holds_run:
         return
     newest = newest_whole(folder)
+    if not is_own:
+        go_on = f", or go on with {word('resume', newest)}" if newest else ""
+        raise UserError(
+            f"{folder} holds a run already: choose another with hydra.run.dir=DIR{go_on}"
+        )
     if newest is not None and read_tensors(newest)["global_step"] > step:
         raise UserError(
             f"{folder} has later steps than {resumed}: go on with {word('resume', newest)}, or "

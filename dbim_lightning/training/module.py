@@ -1,7 +1,7 @@
 """Training of a bridge denoiser with Lightning."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import lightning
@@ -27,6 +27,10 @@ def quartile_means(name: str, u: Tensor, values: Tensor) -> dict[str, Tensor]:
     """Means of values over u in [0, 1/4), ..., [3/4, 1); an empty quartile is left out."""
     quartile = (4 * u).long().clamp(max=3)
     return {f"{name}_q{q + 1}": values[quartile == q].mean() for q in quartile.unique().tolist()}
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name].float() for part in parts]) for name in parts[0]}
 
 
 class BridgeModule(lightning.LightningModule):
@@ -61,7 +65,9 @@ class BridgeModule(lightning.LightningModule):
         self.config = config
         self._optimizer, self._seed = optimizer, seed
         self._warmup_steps, self._cooldown_steps = warmup_steps, cooldown_steps
-        self._recent: list[dict[str, Tensor]] = []
+        self._parts: list[dict[str, Tensor]] = []  # of the step under way
+        self._recent: list[dict[str, Tensor]] = []  # since the last row of curves
+        self._earlier: dict[str, Tensor] = {}  # likewise, of all processes before a resume
         self.skipped_in_a_row = self.skipped_steps = 0
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -88,7 +94,7 @@ class BridgeModule(lightning.LightningModule):
         counts = {"ready": done, "started": done, "processed": done, "completed": done - 1}
         loop["epoch_loop.batch_progress"] |= {"total": counts, "current": dict(counts)}
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step - 1
-        self._recent = checkpoint.get("recent", [])
+        self._earlier = checkpoint.get("since_last_row", {})
         self.skipped_steps = checkpoint.get("skipped_steps", 0)
 
     def on_train_start(self) -> None:
@@ -107,16 +113,14 @@ class BridgeModule(lightning.LightningModule):
         part = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(mixed_seed(self._seed, self.global_step, part, self.global_rank))
         values = self.objective(self.denoiser, batch, self.global_step)
-        self._last = {name: value.detach() for name, value in values.items()}
-        self._recent.append(self._last)
-        is_whole_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        if is_whole_step and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
-            self._log_recent()
+        self._parts.append({name: value.detach() for name, value in values.items()})
         loss = values["loss"].mean()
         return loss * (1 + 0 * loss.detach())  # makes every gradient NaN if the loss is not finite
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Leaves a step out whose loss or gradient is not finite: it then has no gradients.
+
+        A scaler of gradients leaves it out itself, and fails without gradients to look at.
 
         Raises:
             UserError: many such steps in a row.
@@ -127,13 +131,15 @@ class BridgeModule(lightning.LightningModule):
             return
         self.skipped_in_a_row += 1
         self.skipped_steps += 1
-        optimizer.zero_grad(set_to_none=True)
         scales = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not scales:
+            optimizer.zero_grad(set_to_none=True)
         if self.skipped_in_a_row >= (MOST_SKIPPED_SCALED if scales else MOST_SKIPPED):
             raise UserError(self._why_stopped(optimizer))
 
     def _why_stopped(self, optimizer: Optimizer) -> str:
-        u, loss = self._last["u"], self._last["loss"].float().cpu()
+        step = _joined(self._parts)
+        u, loss = step["u"], step["loss"].cpu()
         worst = loss.nan_to_num(nan=torch.inf).argmax()
         schedule = self.denoiser.schedule
         times = getattr(self.objective, "times", Uniform())
@@ -147,27 +153,35 @@ class BridgeModule(lightning.LightningModule):
             "that are no numbers"
         )
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
+            self._recent += self._parts
+            self._parts = []
+            if self.global_step % self.trainer.log_every_n_steps == 0:
+                self._log_recent()
         if self.skipped_steps:
             self.log("skipped_steps", float(self.skipped_steps), prog_bar=True)
 
     def _log_recent(self) -> None:
         """Means over the steps since the last call, so that steps read nothing back."""
-        names = self._recent[0].keys()
-        recent = {
-            name: torch.cat([of[name].float().to(self.device) for of in self._recent])
-            for name in names
-        }
-        if self.trainer.world_size > 1:
-            recent = {name: self.all_gather(values).flatten() for name, values in recent.items()}
-        recent = {name: values.cpu() for name, values in recent.items()}
-        self._recent.clear()
+        recent = self._since_last_row()
+        self._recent, self._earlier = [], {}
         u = recent.pop("u")
         self.log("loss", recent["loss"].mean(), prog_bar=True, logger=False)
         for name, values in recent.items():
             self.log(f"train/{name}", values.mean())
             nothing = {f"train/{name}_q{q}": math.nan for q in (1, 2, 3, 4)}  # or an earlier value
             self.log_dict(nothing | quartile_means(f"train/{name}", u, values))
+
+    def _since_last_row(self) -> dict[str, Tensor]:
+        """What all processes have found since the last row of curves, on the CPU."""
+        if not self._recent:
+            return self._earlier
+        recent = _joined(self._recent)
+        if self.trainer.world_size > 1:
+            recent = {name: self.all_gather(values).flatten() for name, values in recent.items()}
+        earlier = [self._earlier] if self._earlier else []
+        return _joined([*earlier, {name: values.cpu() for name, values in recent.items()}])
 
     def validation_step(self, batch: Pair, batch_idx: int) -> None:
         x_0, index = batch["x_0"], batch["index"]
@@ -184,7 +198,5 @@ class BridgeModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = self.config
-        checkpoint["recent"] = [
-            {name: value.cpu() for name, value in values.items()} for values in self._recent
-        ]
+        checkpoint["since_last_row"] = self._since_last_row()
         checkpoint["skipped_steps"] = self.skipped_steps

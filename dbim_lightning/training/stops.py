@@ -41,23 +41,23 @@ class Stops(Callback):
     ):
         self.checkpoints, self.max_time, self.requeues = checkpoints, max_time, requeues
         self._received, self._previous = 0, {}
-        self._before_validation = self._resumed_before_validation = False
+        self._before_validation = self.resumed_before_validation = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"before_validation": self._before_validation}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._resumed_before_validation = state["before_validation"]
+        self.resumed_before_validation = state["before_validation"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.monotonic()
         self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
-        if self._resumed_before_validation:
+        if self.resumed_before_validation:
             self._validate(trainer)
 
     def _validate(self, trainer: Trainer) -> None:
         """The validation that a signal came before, as Lightning's loop does it."""
-        self._resumed_before_validation = False
+        self.resumed_before_validation = False
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.run()
         trainer.training = True
@@ -77,26 +77,31 @@ class Stops(Callback):
             self._leave_if_told(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._previous and trainer.global_step < trainer.max_steps:
+        if self._previous:
             self._before_validation = True
             self._leave_if_told(trainer)
-            self._before_validation = False
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._before_validation = False
 
     def _leave_if_told(self, trainer: Trainer) -> None:
         is_over = self.max_time is not None and (
             time.monotonic() - self._start > self.max_time.total_seconds()
         )
         received, is_over = self.checkpoints.agreed(self._received, int(is_over))
-        if not (received or is_over):
-            return
+        if received or is_over:
+            self._leave(trainer, received)
+
+    def _leave(self, trainer: Trainer, received: int) -> None:
         self.checkpoints.save_surely(trainer)
         tell(how_to_resume(self.checkpoints.saved, self.checkpoints.folder))
-        if is_over and not received:
+        if not received:
             raise TimeIsUp
         in_slurm = "SLURM_JOB_ID" in os.environ
         if received == signal.SIGUSR1 and in_slurm and self.requeues and trainer.is_global_zero:
             requeue()
-        raise SystemExit(128 + received)
+        # a process that Lightning started must not be seen to fail: it would kill the first at once
+        raise SystemExit(128 + received if trainer.local_rank == 0 else 0)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -117,6 +122,9 @@ class Stops(Callback):
             ) from exception
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        (received,) = self.checkpoints.agreed(self._received)
+        if received:
+            self._leave(trainer, received)
         self._restore_handlers()
 
     def _restore_handlers(self) -> None:

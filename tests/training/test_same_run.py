@@ -107,7 +107,7 @@ def fit(folder, steps=12, stops=(), resume=None, num_workers=0, lr=1e-2, **netwo
 def content(folder):
     saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     parts = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "loops")
-    parts += ("recent", "skipped_steps", "PairDataModule", "averaging_state", "global_step")
+    parts += ("since_last_row", "skipped_steps", "PairDataModule", "averaging_state", "global_step")
     return {part: saved[part] for part in parts if part != "loops"}
 
 
