@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -31,6 +32,12 @@ def quartile_means(name: str, u: Tensor, values: Tensor) -> dict[str, Tensor]:
 
 def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name].float() for part in parts]) for name in parts[0]}
+
+
+def _of_all_processes(values: Tensor) -> Tensor:
+    found = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, values)
+    return torch.cat(found)
 
 
 class BridgeModule(lightning.LightningModule):
@@ -179,7 +186,7 @@ class BridgeModule(lightning.LightningModule):
             return self._earlier
         recent = _joined(self._recent)
         if self.trainer.world_size > 1:
-            recent = {name: self.all_gather(values).flatten() for name, values in recent.items()}
+            recent = {name: _of_all_processes(values) for name, values in recent.items()}
         earlier = [self._earlier] if self._earlier else []
         return _joined([*earlier, {name: values.cpu() for name, values in recent.items()}])
 

@@ -40,12 +40,12 @@ def finish(processes, *words):
     return printed
 
 
-@pytest.fixture
-def training(tmp_path, openmoji_root):
-    """Two processes that have saved, and would go on for long."""
+@pytest.fixture(params=[2, 1], ids=["torchrun", "Lightning"])
+def training(tmp_path, openmoji_root, request):
+    """Two processes that have saved, and would go on for long; who starts the second."""
     words = [*WORDS, *TWO, f"dataset.root={openmoji_root}", f"hydra.run.dir={tmp_path}"]
     words += ["trainer.max_steps=100000", "trainer.limit_val_batches=0"]
-    process = start(2, *words, "checkpoint_every_n_steps=2")
+    process = start(request.param, *words, "checkpoint_every_n_steps=2")
     end = time.monotonic() + 100
     while not (tmp_path / "checkpoints" / "last.ckpt").exists() and time.monotonic() < end:
         time.sleep(0.2)
@@ -88,7 +88,7 @@ def test_one_goes_on_with_two_and_two_with_one(folders):
 
 
 def test_if_one_is_killed_the_other_ends_and_says_how_to_go_on(training):
-    child = children(training)[1]
+    child = children(training)[-1]
     began = time.monotonic()
     os.kill(child, signal.SIGKILL)
     printed, _ = training.communicate(timeout=60)
@@ -99,7 +99,7 @@ def test_if_one_is_killed_the_other_ends_and_says_how_to_go_on(training):
 
 
 def test_a_signal_to_one_ends_all_after_the_same_step(training):
-    child = children(training)[1]
+    child = children(training)[-1]
     os.kill(child, signal.SIGTERM)
     printed, _ = training.communicate(timeout=60)
     assert training.returncode != 0
