@@ -18,7 +18,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning import config, earlier
+from dbim_lightning import composing, config, earlier
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.files import tell_once, write_json
 from dbim_lightning.options import EVALUATE
@@ -249,7 +249,7 @@ def main(cfg: DictConfig) -> None:
     from dbim_lightning.evaluation.report.table import table
 
     job = HydraConfig.get()
-    config.check_overrides("evaluate", cfg, list(job.overrides.task))
+    composing.check_overrides("evaluate", cfg, list(job.overrides.task))
     if cfg.samples and not any(word.startswith("nfe=") for word in job.overrides.task):
         raise SystemExit(f"error: samples={cfg.samples}: give nfe=N, the calls they were made with")
     start_processes()
@@ -275,6 +275,6 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    with one_line_errors(OSError), config.one_line_hydra_errors("evaluate"):
+    with one_line_errors(OSError), composing.one_line_hydra_errors("evaluate"):
         sys.argv[1:] = take_sampler_files(sys.argv[1:])
         main()

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
-from dbim_lightning import config, earlier, wandb_runs
+from dbim_lightning import composing, config, earlier, wandb_runs
 from dbim_lightning.bridge import Schedule, precision_on
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError, one_line_errors
@@ -188,7 +188,7 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
         cfg.resume = str(checkpoint)
     else:
         cfg.resume = None
-        config.check_overrides("train", cfg, words)
+        composing.check_overrides("train", cfg, words)
     lasting = (word for word in words if "${" not in word and not word.startswith("resume="))
     before = OmegaConf.select(cfg, "command")
     before = before if OmegaConf.is_list(before) else []
@@ -299,6 +299,6 @@ if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     ignored = "does not have many workers|LeafSpec|Previous log files"  # which are kept
     warnings.filterwarnings("ignore", message=f".*({ignored}).*")
-    with one_line_errors(*ENDING), config.one_line_hydra_errors("train"):
+    with one_line_errors(*ENDING), composing.one_line_hydra_errors("train"):
         sys.argv[1:] = take_sampler_files(sys.argv[1:])
         main()

@@ -12,7 +12,8 @@ import torch
 
 from benchmarks.presets import preset
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
-from dbim_lightning.config import compose, instantiate
+from dbim_lightning.composing import compose
+from dbim_lightning.config import instantiate
 from dbim_lightning.evaluation.references.statistics import make_reference
 from dbim_lightning.evaluation.samples.generate import Generation
 from dbim_lightning.samplers import DBIM

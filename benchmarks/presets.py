@@ -3,7 +3,8 @@
 from omegaconf import OmegaConf
 from torch import nn
 
-from dbim_lightning.config import CONF, instantiate
+from dbim_lightning.config import instantiate
+from dbim_lightning.resolvers import CONF
 
 NETWORKS = CONF / "network"
 

@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
-from dbim_lightning import config
+from dbim_lightning import composing, config
 from dbim_lightning.training import BridgeModule, Checkpoints, Stops, WholeFiles, datamodule
 from train import make_module
 
@@ -80,7 +80,7 @@ def seconds_per_step(cfg, folder: Path, guarded: bool) -> float:
 
 def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    cfg = config.compose("train", sys.argv[1:])
+    cfg = composing.compose("train", sys.argv[1:])
     cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     with tempfile.TemporaryDirectory() as folder:
         turns = [

@@ -5,8 +5,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning.config import CONF, checked, keys_in, resolved, takes, unknown_key
+from dbim_lightning.composing import keys_in, takes, unknown_key
+from dbim_lightning.config import checked, resolved
 from dbim_lightning.errors import UserError
+from dbim_lightning.resolvers import CONF
 from dbim_lightning.strangers import inert
 
 OF_THE_COMMAND = ("resume", "weights", "trusted")  # which no file says

@@ -13,19 +13,13 @@ from dbim_lightning.bridge import (
     VESchedule,
     VPSchedule,
 )
-from dbim_lightning.config import (
-    CONF,
-    check_overrides,
-    checked,
-    compose,
-    instantiate,
-    make_sampler,
-    resolved,
-)
+from dbim_lightning.composing import check_overrides, compose
+from dbim_lightning.config import checked, instantiate, make_sampler, resolved
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks import ADMUNet
 from dbim_lightning.objectives import BridgeMatching, Objective
 from dbim_lightning.options import EVALUATE, TRAIN
+from dbim_lightning.resolvers import CONF
 from dbim_lightning.samplers import DBIM, DDBM, Karras, KarrasSigma, Uniform, UniformLambda
 from dbim_lightning.training import PairDataModule
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dbim_lightning.config import checked, compose, resolved
+from dbim_lightning.composing import compose
+from dbim_lightning.config import checked, resolved
 from dbim_lightning.earlier import differences, inherited, resumed
 from dbim_lightning.errors import UserError
 from dbim_lightning.options import TRAIN

@@ -3,7 +3,7 @@
 import hydra
 import pytest
 
-from dbim_lightning.config import CONF
+from dbim_lightning.resolvers import CONF
 
 
 def subdir(*overrides: str) -> str:

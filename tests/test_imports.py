@@ -18,8 +18,8 @@ ALLOWED = {
     "samplers": ({"errors", "bridge"}, {"torch"}),
     "objectives": ({"errors", "bridge", "samplers"}, {"torch"}),
     "weights": (
-        {"archives", "commands", "errors", "files", "strangers", "config", "sampler_files"}
-        | {"bridge", "samplers"},
+        {"archives", "commands", "errors", "files", "strangers", "composing", "resolvers"}
+        | {"sampler_files", "bridge", "samplers"},
         {"torch", "safetensors", "omegaconf", "rich"},
     ),
     "data": (
@@ -74,7 +74,7 @@ def test_rooms_import_only_what_stands_below(room):
 def test_only_the_scripts_and_one_room_import_hydra():
     files = list(ROOT.glob("*.py")) + list(PACKAGE.rglob("*.py"))
     users = {p.name for p in files if any(n.split(".")[0] == "hydra" for n in imports(p))}
-    assert users == {"train.py", "evaluate.py", "config.py"}
+    assert users == {"train.py", "evaluate.py", "composing.py", "config.py"}
 
 
 @pytest.mark.parametrize("room", [*sorted(ALLOWED.keys() - {"training"}), "config"])

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 import dbim_lightning
-from dbim_lightning import config, earlier
+from dbim_lightning import composing, config, earlier
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation import latents, tune
 from dbim_lightning.evaluation.origin import named_bridge
@@ -191,14 +191,14 @@ def test_scripts_end_with_one_line(content, tmp_path, made, word):
 
 
 def test_the_command_line_alone_says_what_is_trusted(content):
-    cfg = config.compose("train", ["resume=a.ckpt", "trusted=[mine]"])
+    cfg = composing.compose("train", ["resume=a.ckpt", "trusted=[mine]"])
     theirs = content[CONFIG_KEY] | {"trusted": ["os"], "resume": "/etc/passwd", "weights": "b"}
     again = earlier.resumed(theirs, cfg, ["resume=a.ckpt", "trusted=[mine]"])
     assert (again.trusted, again.resume, again.weights) == (["mine"], "a.ckpt", None)
     assert {"mine", "dbim_lightning.data.OpenMoji"} <= config.trusted(cfg)
     assert "os" not in config.trusted(cfg)
     with pytest.raises(UserError, match="trusted=mine: give a list"):
-        config.trusted(config.compose("train", ["trusted=mine"]))
+        config.trusted(composing.compose("train", ["trusted=mine"]))
 
 
 SAMPLER = "_target_: dbim_lightning.samplers.DBIM\neta: 1.0\n"

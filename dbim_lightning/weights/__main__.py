@@ -9,8 +9,9 @@ import torch
 from omegaconf import OmegaConf
 from rich.progress import track
 
-from dbim_lightning.config import CONF, compose
+from dbim_lightning.composing import compose
 from dbim_lightning.errors import UserError, one_line_errors
+from dbim_lightning.resolvers import CONF
 from dbim_lightning.sampler_files import read_tuned, require_tuned_for
 from dbim_lightning.weights.build import build_denoiser, recommended_sampler
 from dbim_lightning.weights.files import (

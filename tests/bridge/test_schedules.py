@@ -13,7 +13,8 @@ from dbim_lightning.bridge import (
     VESchedule,
     VPSchedule,
 )
-from dbim_lightning.config import compose, instantiate
+from dbim_lightning.composing import compose
+from dbim_lightning.config import instantiate
 from dbim_lightning.errors import UserError
 from dbim_lightning.objectives import BridgeMatching
 

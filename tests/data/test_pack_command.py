@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from picture_files import as_strips, save, some_pairs
 
-from dbim_lightning.config import compose
+from dbim_lightning.composing import compose
 from dbim_lightning.data import PackedPairs, PairedFolder
 from dbim_lightning.data import pack as command
 from dbim_lightning.earlier import differences

@@ -13,12 +13,12 @@ from PIL import Image
 from torch.utils.data import default_collate
 from torchvision import transforms
 
-from dbim_lightning.config import CONF
 from dbim_lightning.data import Restoration
 from dbim_lightning.data.corruptions import inpaint_freeform, sr4x_pool
 from dbim_lightning.data.images import image_files
 from dbim_lightning.data.splits import SPLITS
 from dbim_lightning.errors import UserError
+from dbim_lightning.resolvers import CONF
 
 NAMES = ["jpeg", "sr4x_pool", "sr4x_bicubic", "blur_uniform", "blur_gauss", "inpaint_center"]
 NAMES += ["inpaint_freeform"]

@@ -7,7 +7,8 @@ import pytest
 from commands import run
 from omegaconf import OmegaConf
 
-from dbim_lightning.config import compose, make_sampler
+from dbim_lightning.composing import compose
+from dbim_lightning.config import make_sampler
 from dbim_lightning.errors import UserError
 from dbim_lightning.evaluation.tune import FAST, Tuning, sampler_of, tuned
 from dbim_lightning.sampler_files import take_sampler_files
