@@ -3,81 +3,44 @@
 import csv
 import signal
 from datetime import timedelta
+from functools import partial
 
-import lightning
 import pytest
 import torch
 from linear_network import Linear
+from short_training import At, Pairs, train
 
-from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
-from dbim_lightning.objectives import BridgeMatching
-from dbim_lightning.training import (
-    EMA,
-    BridgeModule,
-    Checkpoints,
-    PairDataModule,
-    Stops,
-    TimeIsUp,
-    WholeFiles,
-)
-from dbim_lightning.training.loggers import make_loggers
+from dbim_lightning.training import EMA, Checkpoints, PairDataModule, Stops, TimeIsUp
 
 
-class Pairs(torch.utils.data.Dataset):
+class BrokenPairs(Pairs):
     """Eight pairs, of which some may be broken."""
 
-    def __init__(self, broken=()):
+    def __init__(self, broken):
+        super().__init__(8)
         self.broken = broken
-        self.images = torch.rand(8, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-    def __len__(self):
-        return len(self.images)
 
     def __getitem__(self, index):
         if index in self.broken:
             raise UserError(f"image {index} is broken")
-        x_0, x_T = self.images[index]
-        return {"x_0": x_0, "x_T": x_T, "index": index, "name": str(index)}
-
-
-class Watch(lightning.Callback):
-    """The weight after each step."""
-
-    def __init__(self):
-        self.weights = []
-
-    def on_train_batch_end(self, trainer, pl_module, *_):
-        self.weights.append(pl_module.denoiser.network.w.item())
+        return super().__getitem__(index)
 
 
 def fit(folder, broken, checkpoints, steps=12, resume=None, time=None, **options):
-    denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
-    sgd = lambda parameters: torch.optim.SGD(parameters, lr=0.1)  # noqa: E731
-    module = BridgeModule(denoiser, BridgeMatching(), sgd, 0, 0, {"seed": 0}, seed=0)
-    data = PairDataModule(lambda split: Pairs(broken.get(split, ())), batch_size=1, **options)
-    watch = Watch()
-    trainer = lightning.Trainer(
+    at = At()
+    fit.weights = at.weights
+    return train(
+        folder,
+        Linear(),
+        partial(torch.optim.SGD, lr=0.1),
+        PairDataModule(lambda split: BrokenPairs(broken.get(split, ())), batch_size=1, **options),
+        resume,
         max_steps=steps,
-        max_epochs=-1,
         val_check_interval=3,
-        check_val_every_n_epoch=None,
-        accelerator="cpu",
-        logger=make_loggers(folder, "test", resume and saved(folder)["global_step"]),
         log_every_n_steps=1,
-        callbacks=[watch, EMA(0.5, ramp=False), checkpoints, Stops(checkpoints, time)],
-        plugins=[WholeFiles()],
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        callbacks=[at, EMA(0.5, ramp=False), checkpoints, Stops(checkpoints, time)],
     )
-    try:
-        trainer.fit(module, data, ckpt_path=resume)
-    finally:
-        fit.weights = watch.weights
-    return trainer
 
 
 def saved(folder):

@@ -2,82 +2,40 @@
 
 import csv
 import signal
+from functools import partial
 from pathlib import Path
 
-import lightning
 import pytest
 import torch
 from linear_network import Linear
+from short_training import At, Pairs, train
 
-from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.errors import UserError
-from dbim_lightning.objectives import BridgeMatching
-from dbim_lightning.training import (
-    EMA,
-    BridgeModule,
-    Checkpoints,
-    PairDataModule,
-    Stops,
-    WholeFiles,
-    checkpoints,
-)
-from dbim_lightning.training.loggers import make_loggers
+from dbim_lightning.training import EMA, Checkpoints, PairDataModule, Stops, checkpoints
 from dbim_lightning.weights.files import CONFIG_KEY, read_tensors
 
-CONFIG = {"denoiser": {}}
 
-
-class Pairs(torch.utils.data.Dataset):
+def pairs(split, spoilt):
     """Twelve pairs, of which some have no numbers."""
-
-    def __init__(self, split, spoilt=()):
-        self.images = torch.rand(12, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-        if split == "train":
-            self.images[list(spoilt)] = torch.nan
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        x_0, x_T = self.images[index] * 2 - 1
-        return {"x_0": x_0, "x_T": x_T, "index": index, "name": str(index)}
-
-
-class At(lightning.Callback):
-    """Does something at the end of a step, and keeps the weight after each."""
-
-    def __init__(self, **actions):
-        self.actions = {int(step.removeprefix("step_")): do for step, do in actions.items()}
-        self.weights = []
-
-    def on_train_batch_end(self, trainer, pl_module, *_):
-        self.weights.append(pl_module.denoiser.network.w.item())
-        self.actions.get(trainer.global_step, lambda: None)()
+    made = Pairs(12)
+    if split == "train":
+        made.images[list(spoilt)] = torch.nan
+    return made
 
 
 def fit(folder, kept, at=None, steps=12, spoilt=(), lr=0.1, resume=None, batch_size=1):
-    denoiser = BridgeDenoiser(Linear(), VPSchedule(), DDBMPreconditioning())
-    sgd = lambda parameters: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
-    module = BridgeModule(denoiser, BridgeMatching(), sgd, 0, 0, CONFIG, seed=0)
-    data = PairDataModule(lambda split: Pairs(split, spoilt), batch_size)
-    trainer = lightning.Trainer(
+    trainer = train(
+        folder,
+        Linear(),
+        partial(torch.optim.SGD, lr=lr),
+        PairDataModule(partial(pairs, spoilt=spoilt), batch_size),
+        resume,
         max_steps=steps,
-        max_epochs=-1,
         val_check_interval=1000,
-        check_val_every_n_epoch=None,
-        accelerator="cpu",
-        logger=make_loggers(folder, "test"),
         log_every_n_steps=1,
-        plugins=[WholeFiles()],
         callbacks=[at or At(), EMA(0.5, ramp=False), kept, Stops(kept)],
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
-    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    return module
+    return trainer.lightning_module
 
 
 def names(folder):

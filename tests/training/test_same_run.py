@@ -2,28 +2,19 @@
 
 import csv
 import signal
+from functools import partial
 
 import lightning
 import pytest
 import torch
+from short_training import Pairs, train
 from torch import nn
 
-from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VPSchedule
 from dbim_lightning.evaluation import Protocol
 from dbim_lightning.evaluation.metrics import PairedMetrics
-from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.samplers import DBIM
-from dbim_lightning.training import (
-    EMA,
-    BridgeModule,
-    Checkpoints,
-    Evaluations,
-    PairDataModule,
-    Stops,
-    WholeFiles,
-)
+from dbim_lightning.training import EMA, Checkpoints, Evaluations, PairDataModule, Stops
 from dbim_lightning.training.folder import newest_whole
-from dbim_lightning.training.loggers import make_loggers
 
 
 class Network(nn.Module):
@@ -39,21 +30,18 @@ class Network(nn.Module):
         return self.dropout(self.conv(torch.cat([x, x_T], dim=1)))
 
 
-class Pairs(torch.utils.data.Dataset):
+class NoisyPairs(Pairs):
     """Pairs with noise of torch's generator, as an augmentation of one's own may have it."""
 
     def __init__(self, split):
+        super().__init__(10, size=12)
         self.split = split
-        self.images = torch.rand(10, 2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-
-    def __len__(self):
-        return len(self.images)
 
     def __getitem__(self, index):
-        x_0, x_T = self.images[index] * 2 - 1
+        pair = super().__getitem__(index)
         if self.split == "train":
-            x_T = x_T + 0.01 * torch.randn_like(x_T)
-        return {"x_0": x_0, "x_T": x_T, "index": index, "name": str(index)}
+            pair["x_T"] = pair["x_T"] + 0.01 * torch.randn_like(pair["x_T"])
+        return pair
 
 
 class StopAt(lightning.Callback):
@@ -69,39 +57,29 @@ class StopAt(lightning.Callback):
 
 def fit(folder, steps=12, stops=(), resume=None, num_workers=0, lr=1e-2, **network):
     torch.manual_seed(3)
-    denoiser = BridgeDenoiser(Network(**network), VPSchedule(), DDBMPreconditioning())
-    adamw = lambda parameters: torch.optim.AdamW(parameters, lr=lr)  # noqa: E731
-    module = BridgeModule(denoiser, BridgeMatching(), adamw, 4, 3, {"seed": 0}, seed=0)
-    data = PairDataModule(Pairs, batch_size=3, num_workers=num_workers)
     checkpoints = Checkpoints(folder / "checkpoints", 5, keep_last=3)
     protocol = lambda: Protocol("toy", measured={"paired": PairedMetrics()})  # noqa: E731
-    step = resume and torch.load(resume, weights_only=True)["global_step"]
-    trainer = lightning.Trainer(
+    trainer = train(
+        folder,
+        Network(**network),
+        partial(torch.optim.AdamW, lr=lr),
+        PairDataModule(NoisyPairs, batch_size=3, num_workers=num_workers),
+        resume,
+        ramps=(4, 3),
         max_steps=steps,
-        max_epochs=-1,
         val_check_interval=6,  # batches: 3 steps
-        check_val_every_n_epoch=None,
+        log_every_n_steps=2,
         accumulate_grad_batches=2,
         gradient_clip_val=1.0,
-        accelerator="cpu",
-        logger=make_loggers(folder, "test", step),
-        log_every_n_steps=2,
-        plugins=[WholeFiles()],
         callbacks=[
             StopAt(stops),
-            Evaluations(folder, Pairs, protocol, [DBIM(2)], 3, 4),
+            Evaluations(folder, NoisyPairs, protocol, [DBIM(2)], 3, 4),
             EMA(0.9, ramp=True),
             checkpoints,
             Stops(checkpoints),
         ],
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
-    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    return module
+    return trainer.lightning_module
 
 
 def content(folder):
