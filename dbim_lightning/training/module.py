@@ -94,13 +94,15 @@ class BridgeModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Counts batches as if all steps had been accumulated as now, and the last was ending.
 
-        Lightning's counters depend on the moment when a checkpoint was written.
+        Lightning's counters depend on the moment when a checkpoint was written; a validation that
+        an error ended would go on in its middle.
         """
         step, loop = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
         done = step * self.trainer.accumulate_grad_batches
         counts = {"ready": done, "started": done, "processed": done, "completed": done - 1}
         loop["epoch_loop.batch_progress"] |= {"total": counts, "current": dict(counts)}
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step - 1
+        loop.pop("epoch_loop.val_loop.batch_progress", None)
         self._earlier = checkpoint.get("since_last_row", {})
         self.skipped_steps = checkpoint.get("skipped_steps", 0)
 

@@ -36,7 +36,7 @@ class At(lightning.Callback):
         self.actions.get(trainer.global_step, lambda: None)()
 
 
-def train(folder, network, optimizer, data, resume=None, ramps=(0, 0), **options):
+def train(folder, network, optimizer, data, resume=None, ramps=(0, 0), plugins=(), **options):
     """The trainer, of these more options, when it has trained into a folder.
 
     Args:
@@ -51,7 +51,7 @@ def train(folder, network, optimizer, data, resume=None, ramps=(0, 0), **options
         check_val_every_n_epoch=None,
         accelerator="cpu",
         logger=make_loggers(folder, "test", step),
-        plugins=[WholeFiles()],
+        plugins=[WholeFiles(), *plugins],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_checkpointing=False,

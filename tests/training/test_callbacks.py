@@ -135,12 +135,24 @@ def test_weights_that_are_no_numbers_are_not_saved_after_an_error(tmp_path):
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_ctrl_c_in_the_last_step_lets_the_training_finish(tmp_path):
-    class Interrupt(Checkpoints):
-        def on_train_batch_end(self, trainer, *arguments):
-            super().on_train_batch_end(trainer, *arguments)
-            if trainer.global_step == trainer.max_steps:
-                signal.raise_signal(signal.SIGINT)
+@pytest.mark.parametrize("steps", [12, 13])  # with a validation after the last, and without
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_start"])
+def test_a_signal_in_the_last_step_or_validation_ends_it_like_any_other(tmp_path, steps, hook):
+    class Interrupted(Checkpoints):
+        is_done = False
 
-    assert fit(tmp_path, {}, Interrupt(tmp_path, 500)).global_step == 12
-    assert saved(tmp_path)["global_step"] == 12
+    def interrupt(self, trainer, *arguments):
+        if trainer.global_step == steps - steps % 3 and not self.is_done:
+            self.is_done = True
+            signal.raise_signal(signal.SIGINT)
+
+    setattr(Interrupted, hook, interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path, {}, Interrupted(tmp_path, 500), steps)
+    assert ended.value.code == 130
+    content = saved(tmp_path)
+    assert content["global_step"] == 12
+    lacks_validation = hook == "on_train_batch_end"
+    assert content["callbacks"]["Stops"] == {"before_validation": lacks_validation}
+    assert signal.getsignal(signal.SIGINT) is before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from linear_network import Linear
 from short_training import At, Pairs, train
 
@@ -23,17 +24,28 @@ def pairs(split, spoilt):
     return made
 
 
-def fit(folder, kept, at=None, steps=12, spoilt=(), lr=0.1, resume=None, batch_size=1):
+def fit(
+    folder,
+    kept,
+    at=None,
+    steps=12,
+    spoilt=(),
+    lr=0.1,
+    resume=None,
+    adam=None,
+    **options,
+):
     trainer = train(
         folder,
         Linear(),
-        partial(torch.optim.SGD, lr=lr),
-        PairDataModule(partial(pairs, spoilt=spoilt), batch_size),
+        adam or partial(torch.optim.SGD, lr=lr),
+        PairDataModule(partial(pairs, spoilt=spoilt), batch_size=1),
         resume,
         max_steps=steps,
         val_check_interval=1000,
         log_every_n_steps=1,
         callbacks=[at or At(), EMA(0.5, ramp=False), kept, Stops(kept)],
+        **options,
     )
     return trainer.lightning_module
 
@@ -163,6 +175,23 @@ def test_a_step_with_an_image_that_is_no_number_changes_nothing(tmp_path):
     assert torch.isfinite(torch.tensor(at.weights)).all()
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_scaler_of_gradients_leaves_such_a_step_out_too(tmp_path, fused):
+    scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=8.0))
+    adam = partial(torch.optim.AdamW, lr=0.1, fused=fused)
+    at, kept = At(), Checkpoints(tmp_path / "checkpoints")
+    module = fit(tmp_path, kept, at, 24, spoilt=[3], adam=adam, plugins=[scaled])
+    assert module.skipped_steps == 2
+    assert sum(at.weights[i] == at.weights[i - 1] for i in range(1, 24)) == 2
+    assert torch.isfinite(torch.tensor(at.weights)).all()
+    assert scaled.scaler.get_scale() == 2.0  # halved by each
+
+
+def test_the_image_that_spoils_a_step_of_several_batches_is_told_of(tmp_path):
+    with pytest.raises(UserError, match=r"\(loss nan at t="):
+        fit(tmp_path, Checkpoints(tmp_path), spoilt=[*range(0, 12)][::2], accumulate_grad_batches=6)
+
+
 def test_many_of_them_in_a_row_stop_it_and_spoil_no_checkpoint(tmp_path):
     at = At()
     with pytest.raises(
@@ -210,7 +239,7 @@ def test_slurm_starts_a_job_again_that_goes_on_by_itself(tmp_path, monkeypatch, 
         kept = Checkpoints(tmp_path / "checkpoints")
         stops = Stops(kept, requeues=requeues)
         stops.checkpoints.saved = 3
-        trainer = type("", (), {"global_step": 3, "is_global_zero": True})()
+        trainer = type("", (), {"global_step": 3, "is_global_zero": True, "local_rank": 0})()
         stops._received = signal.SIGUSR1
         with pytest.raises(SystemExit):
             stops._leave_if_told(trainer)

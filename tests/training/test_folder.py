@@ -4,11 +4,12 @@ import os
 
 import pytest
 import torch
+from forked import forked
 from omegaconf import OmegaConf
 
 import dbim_lightning.resolvers  # noqa: F401 - run_folder
 from dbim_lightning.errors import UserError
-from dbim_lightning.training.folder import finished_at, named, newest_whole, require_own
+from dbim_lightning.training.folder import finished_at, locked, named, newest_whole, require_own
 
 
 def checkpoint(folder, name, step):
@@ -88,3 +89,25 @@ def test_auto_takes_the_newest_run_that_is_not_finished_or_was_gone_on_with(tmp_
     assert auto.a == f"{tmp_path}/a"
     resumed = OmegaConf.create({"a": f"${{run_folder:{tmp_path}/b,{tmp_path}/new}}"})
     assert resumed.a == f"{tmp_path}/b"
+
+
+def test_two_trainings_do_not_write_to_one_folder(tmp_path):
+    def other():
+        with locked(tmp_path):
+            print("begun")
+
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path):
+        refused = forked(other, tmp_path / "run")
+    assert refused.status == 1
+    assert "another training writes to" in refused.text
+    assert "begun" not in refused.text
+    assert forked(other, tmp_path / "run").text == "begun\n"
+    with pytest.raises(UserError, match="cannot write"):
+        locked(tmp_path / "away").__enter__()
+
+
+def test_a_folder_without_a_whole_checkpoint_is_not_to_be_gone_on_with(tmp_path):
+    checkpoint(tmp_path, "last.ckpt", 5).write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"holds a run already: .*hydra\.run\.dir=DIR$"):
+        require_own(tmp_path, None, 0)

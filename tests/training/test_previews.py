@@ -1,9 +1,12 @@
 """What a preview hands to the sampler."""
 
+import re
 from types import SimpleNamespace
 
 import torch
 from golden_data import ToyNetwork
+from linear_network import Linear
+from short_training import Pairs
 
 from dbim_lightning.bridge import BridgeDenoiser, DDBMPreconditioning, VESchedule
 from dbim_lightning.samplers import DBIM
@@ -44,3 +47,18 @@ def test_a_mask_keeps_what_is_known_and_labels_reach_the_network(tmp_path, monke
     assert torch.equal(rows["NFE 3"][~hole], rows["source"][~hole])
     assert not torch.equal(rows["NFE 3"][hole], rows["source"][hole])
     assert denoiser.network.labels == [[10, 12, 14]] * 3
+
+
+def test_one_that_cannot_be_written_does_not_end_the_training(tmp_path, capsys):
+    (tmp_path / "previews").write_text("a file, where nothing can be written")
+    images = Pairs(2)
+    trainer = SimpleNamespace(
+        is_global_zero=True, val_dataloaders=SimpleNamespace(dataset=images), global_step=7
+    )
+    denoiser = BridgeDenoiser(Linear(), VESchedule(), DDBMPreconditioning()).eval()
+    previews = Previews(tmp_path / "previews", [DBIM(2)], 2)
+    previews.on_validation_epoch_end(trainer, SimpleNamespace(denoiser=denoiser))
+    printed = capsys.readouterr().out
+    assert re.fullmatch(
+        r"\nwarning: cannot write .*step_0000007\.png .*; training goes on\n", printed
+    )

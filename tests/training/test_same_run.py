@@ -55,7 +55,19 @@ class StopAt(lightning.Callback):
             signal.raise_signal(self.number)
 
 
-def fit(folder, steps=12, stops=(), resume=None, num_workers=0, lr=1e-2, **network):
+class FailAt(lightning.Callback):
+    """Raises in a hook, after so many steps."""
+
+    def __init__(self, hook, step):
+        def fail(trainer, *arguments):
+            in_second_part = hook != "on_train_batch_start" or arguments[-1] % 2 == 1
+            if trainer.global_step == step and in_second_part:
+                raise RuntimeError(hook)
+
+        setattr(self, hook, fail)
+
+
+def fit(folder, steps=12, stops=(), fails=None, resume=None, num_workers=0, lr=1e-2, **network):
     torch.manual_seed(3)
     checkpoints = Checkpoints(folder / "checkpoints", 5, keep_last=3)
     protocol = lambda: Protocol("toy", measured={"paired": PairedMetrics()})  # noqa: E731
@@ -74,6 +86,7 @@ def fit(folder, steps=12, stops=(), resume=None, num_workers=0, lr=1e-2, **netwo
         callbacks=[
             StopAt(stops),
             Evaluations(folder, NoisyPairs, protocol, [DBIM(2)], 3, 4),
+            *([fails] if fails else []),
             EMA(0.9, ramp=True),
             checkpoints,
             Stops(checkpoints),
@@ -125,4 +138,39 @@ def test_it_is_bit_equal_in_weights_optimiser_and_curves(tmp_path, num_workers, 
     fit(parts, resume=resume, num_workers=num_workers)
     assert_same(content(parts), content(whole))
     assert len(rows(whole)) == 6 + 4 + 4  # of training, validation, evaluation
+    assert rows(parts) == rows(whole)
+
+
+@pytest.mark.parametrize(
+    ("hook", "step"),
+    [
+        ("on_train_batch_start", 4),  # between the two parts of a step
+        ("on_before_optimizer_step", 5),
+        ("on_validation_batch_start", 6),
+        ("on_validation_epoch_end", 6),  # after an evaluation
+    ],
+)
+def test_so_it_is_after_an_error(tmp_path, hook, step, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(whole)
+    with pytest.raises(RuntimeError, match=hook):
+        fit(parts, fails=FailAt(hook, step))
+    resume = newest_whole(parts)
+    assert torch.load(resume, weights_only=True)["global_step"] == step
+    fit(parts, resume=resume)
+    assert_same(content(parts), content(whole))
+    assert rows(parts) == rows(whole)
+
+
+def test_so_it_is_after_an_error_in_an_evaluation(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(whole)
+    with monkeypatch.context() as broken:
+        broken.setattr(Evaluations, "_numbers", None)
+        with pytest.raises(TypeError):
+            fit(parts)
+    fit(parts, resume=newest_whole(parts))
+    assert_same(content(parts), content(whole))
     assert rows(parts) == rows(whole)
