@@ -141,6 +141,10 @@ def make_trainer(
     samplers = make_samplers(cfg, cfg.preview.nfe, schedule)
     if options["precision"] == "auto":
         options["precision"] = trainer_precision(device_of(options["accelerator"]))
+    most = max(8, os.cpu_count() or 1)  # each computes on one core at least
+    is_cpu = device_of(options["accelerator"]).type == "cpu"
+    if is_cpu and isinstance(options["devices"], int) and options["devices"] > most:
+        raise UserError(f"trainer.devices={options['devices']}: use {most} processes at most here")
     options["val_check_interval"] *= options["accumulate_grad_batches"]  # which counts batches
     shows_progress = options.get("enable_progress_bar") is not False
     max_time = time_limit(options.pop("max_time", None))

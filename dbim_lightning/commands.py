@@ -12,14 +12,16 @@ def calls(words: Sequence[str], default: list[int]) -> list[int]:
     """The numbers of nfe=5,10 among the words of a command.
 
     Raises:
-        UserError: one that is no whole number from 2.
+        UserError: one that is no whole number from 2 to 10,000.
     """
     values = [word.partition("=")[2] for word in words if word.startswith("nfe=")]
     if not values:
         return default
     parts = values[-1].split(",")
-    if not all(part.isdecimal() and int(part) >= 2 for part in parts):
-        raise UserError(f"nfe={values[-1]}: give whole numbers from 2, such as nfe=5,10,20")
+    if not all(part.isdecimal() and 2 <= int(part) <= 10_000 for part in parts):
+        raise UserError(
+            f"nfe={values[-1]}: give whole numbers from 2 to 10,000, such as nfe=5,10,20"
+        )
     return [int(part) for part in parts]
 
 

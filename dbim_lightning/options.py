@@ -6,12 +6,17 @@ that have a range, or that this project takes in part.
 
 from typing import Annotated, Any, Literal
 
-from dbim_lightning.values import Only, Range, Since
+from dbim_lightning.values import Only, Range, Since, Some
 
 COUNT = Annotated[int, Range(1)]
 FROM_ZERO = Annotated[int, Range(0)]
+BATCH = Annotated[int, Range(1, 2**16)]
+NFE = Annotated[int, Range(1, 10_000)]
+NFES = Annotated[list[NFE], Some()]
+WORKERS = Annotated[int, Range(0, 256)]
 SEED = Annotated[int, Range(0, 2**32 - 1)]
 DEVIATION = Annotated[float, Range(0, 1, above=True)]  # of images in [-1, 1]
+RATE = Annotated[float, Range(0, 100)]
 NOT_NEGATIVE = Annotated[float, Range(0)]
 
 NO_EPOCHS = "training has no epochs, trainer.max_steps says how long it takes"
@@ -28,14 +33,15 @@ TRAIN: dict[str, Any] = {
     "statistics.sigma_data_end": DEVIATION,
     "statistics.cov_xy": float,
     "training.max_steps": COUNT,
-    "training.batch_size": COUNT,
+    "training.batch_size": BATCH,
     "training.warmup_steps": FROM_ZERO,
     "training.cooldown_steps": FROM_ZERO,
     "training.gradient_clip_val": NOT_NEGATIVE | None,
-    "training.optimizer.lr": NOT_NEGATIVE,
+    "training.optimizer.lr": RATE,
+    "training.optimizer.weight_decay": RATE,
     "training.ema.decay": Annotated[float, Range(0, 1)],
-    "data.batch_size": COUNT,
-    "data.num_workers": FROM_ZERO,
+    "data.batch_size": BATCH,
+    "data.num_workers": WORKERS,
     "data.seed": SEED,
     "data.max_images": COUNT | None,
     "data.num_validation_images": COUNT,
@@ -70,10 +76,10 @@ TRAIN: dict[str, Any] = {
     "trainer.default_root_dir": Annotated[Any, Only(None, OWN_FOLDER)],
     "trainer.logger": Annotated[Any, Only(None, "WANDB_MODE=disabled leaves W&B out")],
     "trainer.callbacks": Annotated[Any, Only(None, "train.py has the callbacks")],
-    "preview.nfe": list[COUNT],
+    "preview.nfe": NFES,
     "preview.num_images": Annotated[int, Range(2)],
     "evaluation.every_n_steps": COUNT | None,
-    "evaluation.nfe": list[COUNT],
+    "evaluation.nfe": NFES,
     "evaluation.num_images": Annotated[int, Range(2)],
     "evaluation.best": str | None,
     "precision": str,
@@ -84,11 +90,11 @@ TRAIN: dict[str, Any] = {
 }
 
 EVALUATE: dict[str, Any] = {
-    "nfe": COUNT,
+    "nfe": NFE,
     "seed": Annotated[int, Range(0)],
     "sampler.eta": NOT_NEGATIVE | None,
     "sampler.order": int | None,
-    "batch_size": COUNT,
+    "batch_size": BATCH,
     "num_images": Annotated[int, Range(2)] | None,
     "keep_samples": bool | None,
     "checkpoint": str | None,

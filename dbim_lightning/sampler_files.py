@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import AliasEvent, YAMLError
+from yaml import AliasEvent, CollectionEndEvent, CollectionStartEvent, YAMLError
 
 from dbim_lightning.errors import UserError
 from dbim_lightning.resolvers import CONF
-from dbim_lightning.strangers import inert, require_harmless
+from dbim_lightning.strangers import DEEPEST, inert, require_harmless
 
 
 def read_sampler_file(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
@@ -33,8 +33,7 @@ def read_sampler_file(path: Path, trusted: Collection[str] = ()) -> dict[str, An
         raise UserError(f"sampler={path}: there is no such file")
     try:
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise YAMLError("it has aliases (*name): write out what they stand for")
+        _require_simple(text)
         node = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
     except (
         OSError,
@@ -52,6 +51,17 @@ def read_sampler_file(path: Path, trusted: Collection[str] = ()) -> dict[str, An
         node["tuned"] = inert(node["tuned"])
     require_harmless(node, path, trusted)
     return node
+
+
+def _require_simple(text: str) -> None:
+    """Refuses YAML that stands for more than it holds, or that takes long to read."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, AliasEvent):
+            raise YAMLError("it has aliases (*name): write out what they stand for")
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEEPEST:
+            raise YAMLError(f"it has more than {DEEPEST} levels: use another file")
 
 
 def read_tuned(path: Path) -> dict[str, Any]:

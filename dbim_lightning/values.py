@@ -47,6 +47,11 @@ class Only:
 
 
 @dataclass(frozen=True)
+class Some:
+    """In `Annotated`: of a list, that it holds something."""
+
+
+@dataclass(frozen=True)
 class Since:
     """In `Annotated`: why other values are refused."""
 
@@ -63,7 +68,7 @@ def converted(key: str, value: Any, annotation: Any) -> Any:
         key: of the value, for the error.
         value: plain: a number, text, list, or None.
         annotation: bool, int, float, str, Path, None, Literal, lists of them, unions of them, and
-            Annotated with a `Range`, `Only` or `Since`.
+            Annotated with a `Range`, `Only`, `Some` or `Since`.
 
     Raises:
         UserError: a value of another type, out of range, or not finite.
@@ -183,3 +188,5 @@ def _require(value: Any, annotation: Any, limit: Any) -> None:
         raise _Misfit(f"only {shown(limit.value)} works here: {limit.why}")
     if isinstance(limit, Range) and value not in limit:
         raise _Misfit(f"give {WORDS[annotation]}, {limit}")
+    if isinstance(limit, Some) and not value:
+        raise _Misfit("give one or more, such as [5]")

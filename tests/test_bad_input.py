@@ -1,14 +1,13 @@
 """Bad input ends with one clear line, in seconds, and leaves nothing behind."""
 
-import importlib
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 import torch
-from forked import Ended, command, forked
+from forked import forked
 from picture_files import as_strips, picture, save, some_pairs
+from refusals import import_late, require_refused, run, table
 
 import dbim_lightning
 from dbim_lightning.bridge import (
@@ -40,24 +39,6 @@ from dbim_lightning.samplers import (
 )
 from dbim_lightning.training import EMA, PairDataModule
 
-LATE = ("lightning", "hydra", "wandb", "dbim_lightning.evaluation.report.sheets")
-DATA = "dataset=paired_folder dataset.root=PAIRS dataset.image_size=32"
-BEGINNINGS = {
-    "TRAIN": f"train.py {DATA}",
-    "CLASSES": "train.py dataset=restoration dataset.root=CLASSES dataset.image_size=32 "
-    "dataset.labels=true",
-    "EVALUATE": "evaluate.py checkpoint=CHECKPOINT metrics=paired",
-    "PREVIEW": f"-m dbim_lightning.data.preview {DATA}",
-}
-
-
-def table() -> list[tuple[str, str]]:
-    """(command, part of its line)."""
-    text = Path(__file__).with_name("bad_input.txt").read_text()
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert all(line.startswith("    ") == i % 2 for i, line in enumerate(lines))
-    return [(of, part.strip()) for of, part in zip(lines[::2], lines[1::2], strict=True)]
-
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory, trained) -> dict[str, Path]:
@@ -82,32 +63,15 @@ def places(tmp_path_factory, trained) -> dict[str, Path]:
 
 @pytest.fixture(scope="module", autouse=True)
 def imported() -> None:
-    """All that takes long to import, once for all forks."""
-    for name in LATE:
-        importlib.import_module(name)
+    import_late()
 
 
-def with_places(text: str, places: dict[str, Path]) -> str:
-    return re.sub("|".join(places), lambda found: str(places[found[0]]), text)
+TABLE = table("bad_input.txt")
 
 
-def run(words: str, places: dict[str, Path], folder: Path) -> Ended:
-    beginning, _, rest = words.partition(" ")
-    whole = f"{BEGINNINGS.get(beginning, beginning)} {rest}"
-    return forked(command(shlex.split(with_places(whole, places))), folder)
-
-
-@pytest.mark.parametrize(("words", "part"), table(), ids=[words for words, _ in table()])
+@pytest.mark.parametrize(("words", "part"), TABLE, ids=[words for words, _ in TABLE])
 def test_bad_input_ends_with_one_line_and_leaves_nothing(words, part, places, tmp_path):
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    ended = run(words, places, folder)
-    assert ended.status == 1, ended.text
-    last = ended.text.strip().splitlines()[-1]
-    assert last.startswith("error: "), ended.text
-    assert with_places(part, places) in last
-    assert "Traceback" not in ended.text
-    assert list(folder.iterdir()) == []
+    require_refused(words, part, places, tmp_path / "empty")
 
 
 def test_of_a_sweep_the_jobs_that_are_refused_leave_nothing(places, tmp_path):

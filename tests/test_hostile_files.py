@@ -1,18 +1,17 @@
 """Weights, arrays, images and records whose content is broken or made to harm: one line each."""
 
 import json
-import pickle
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hostile_files import Bomb, hostile_arrays, huge_png, npy, zip_bomb
 from safetensors.torch import save_file
 
-from dbim_lightning.archives import MOST, opened_arrays
+from dbim_lightning.archives import opened_arrays
 from dbim_lightning.data import PackedPairs
 from dbim_lightning.data.images import image_dimensions, read_image
 from dbim_lightning.data.masks import read_mask
@@ -34,13 +33,7 @@ from dbim_lightning.weights import CONFIG_KEY, read_denoiser, read_samplers
 
 CONFIG = {"denoiser": {"schedule": {}}}
 WEIGHTS = {"denoiser.w": torch.ones(2)}
-CHUNK = 1 << 20
 GOOD = {"global_step": 1, "current_model_state": {}, "state_dict": WEIGHTS, CONFIG_KEY: CONFIG}
-
-
-class Bomb:
-    def __reduce__(self):
-        return Path("ran").touch, ()
 
 
 def refused(call, *arguments, match):
@@ -98,17 +91,6 @@ def test_headers_of_weights_files(tmp_path, header):
         refused(read, path, match="is not whole")
 
 
-def zip_bomb(path, name, size=MOST + 1):
-    """A file of a few MB that unpacks to a GiB."""
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open(name, "w", force_zip64=True) as file,
-    ):
-        for _ in range(size // CHUNK + 1):
-            file.write(bytes(CHUNK))
-    return path
-
-
 @pytest.fixture(scope="module")
 def bomb(tmp_path_factory):
     return zip_bomb(tmp_path_factory.mktemp("bomb") / "a.npz", "arr_0.npy")
@@ -125,35 +107,13 @@ def npz(path, **arrays):
     return path
 
 
-def hostile_arrays(folder, bomb):
-    """Files of arr_0 that are no uint8 images: a bomb, objects, a header that lies, none."""
-    yield bomb
-    yield npz(folder / "objects.npz", arr_0=np.array([Bomb()], object))
-    with zipfile.ZipFile(folder / "header.npz", "w") as archive:
-        header = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 4, 4, 3), }"
-        archive.writestr(
-            "arr_0.npy",
-            b"\x93NUMPY\x01\x00"
-            + struct.pack("<H", 128)
-            + (header.ljust(127) + "\n").encode()
-            + b"short",
-        )
-    yield folder / "header.npz"
-    (folder / "pickle.npz").write_bytes(pickle.dumps(Bomb()))
-    yield folder / "pickle.npz"
-    (folder / "none.npz").write_bytes(b"PK\x03\x04")
-    yield folder / "none.npz"
-    np.save((folder / "single.npy"), np.zeros(3))
-    yield (folder / "single.npy").rename(folder / "single.npz")
-
-
 def test_arrays(tmp_path, monkeypatch, bomb, pairs):
     monkeypatch.chdir(tmp_path)
 
     class Network(FeatureNetwork):
         name, num_features = "n", 3
 
-    for path in hostile_arrays(tmp_path, bomb):
+    for path in (bomb, *hostile_arrays(tmp_path)):
         refused(GivenSamples, path, pairs, match=path.name)
         refused(_arrays, path, match=f"{path.name} cannot be read")
         refused(read_reference, path, Network(), 4, "cpu", match=path.name)
@@ -165,9 +125,7 @@ def test_arrays(tmp_path, monkeypatch, bomb, pairs):
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_huge_arrays_are_refused_by_their_header(tmp_path):
-    shape = (1 << 40, 1_000_000, 3)
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
-    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", 128) + (header.ljust(127) + "\n").encode()
+    content = npy("<f4", (1 << 40, 1_000_000, 3))
     (path := tmp_path / "a.npy").write_bytes(content)
     refused(read_normals, path, match="holds no surface normals")
     (cache := cache_path(tmp_path, 32)).write_bytes(content)
@@ -188,14 +146,7 @@ def test_an_archive_that_is_a_bomb(bomb, tmp_path):
 
 
 def test_an_image_of_60000_pixels_square(tmp_path):
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    (path := tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+    path = huge_png(tmp_path / "a.png")
     for read in (read_image, image_dimensions):
         refused(read, path, match=r"a\.png is not a readable image \(Image size")
 

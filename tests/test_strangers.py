@@ -1,7 +1,5 @@
 """Files of other persons name nothing that is imported or called, and read no environment."""
 
-import copy
-import json
 import re
 import sys
 from pathlib import Path
@@ -9,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from commands import ROOT, run
+from hostile_files import naming as hostile
 from omegaconf import OmegaConf
-from safetensors.torch import save_file
 
 import dbim_lightning
 from dbim_lightning import composing, config, earlier
@@ -47,25 +45,6 @@ def made(tmp_path):
     """What a hostile file would make, if it could."""
     yield tmp_path / "made"
     assert not (tmp_path / "made").exists()
-
-
-def hostile(content, path, place="dataset", node=None):
-    """A checkpoint, or weights file by its suffix, with another node in its configuration."""
-    changed = copy.deepcopy(content[CONFIG_KEY])
-    *parents, last = place.split(".")
-    inside = changed
-    for key in parents:
-        inside = inside.setdefault(key, {})
-    inside[last] = node
-    if path.suffix == ".safetensors":
-        weights = {
-            key.removeprefix("denoiser.network."): value
-            for key, value in content["current_model_state"].items()
-        }
-        save_file(weights, path, {CONFIG_KEY: json.dumps(changed), "step": "1"})
-    else:
-        torch.save({**content, CONFIG_KEY: changed}, path)
-    return path
 
 
 def test_an_honest_file_is_taken(content, tmp_path):

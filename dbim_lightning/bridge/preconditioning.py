@@ -3,7 +3,6 @@
 D(x_t, t, x_T) = c_skip x_t + c_out F(c_in x_t, c_noise, x_T)
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -45,7 +44,8 @@ class DDBMPreconditioning(Preconditioning):
         cov_xy: covariance of target and source.
 
     Raises:
-        UserError: a deviation that is not positive, or a covariance above their product.
+        UserError: a deviation that images in [-1, 1] cannot have, or a covariance above the product
+            of both.
     """
 
     sigma_data: float = 0.5
@@ -54,8 +54,10 @@ class DDBMPreconditioning(Preconditioning):
 
     def __post_init__(self):
         for name in ("sigma_data", "sigma_data_end"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"statistics.{name}={getattr(self, name)}: give a positive number")
+            if not 0 < getattr(self, name) <= 1:  # of images in [-1, 1]
+                raise UserError(
+                    f"statistics.{name}={getattr(self, name)}: give a positive number, up to 1"
+                )
         bound = self.sigma_data * self.sigma_data_end
         if not abs(self.cov_xy) <= bound * (1 + _ROUNDING):
             raise UserError(

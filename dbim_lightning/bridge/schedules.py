@@ -12,7 +12,6 @@ c_t^2 + beta^2 a_t^2 in place of c_t^2, and c_T = beta.
 Times are float64 tensors of any shape, on the CPU; so are all coefficients.
 """
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -34,7 +33,7 @@ class Schedule(ABC):
     source_noise: float = 0.0
 
     def __init__(self, source_noise: float = 0.0):
-        if not 0 <= source_noise < math.inf:
+        if not 0 <= source_noise < 1e9:
             raise UserError(f"{source_noise=} of the schedule: use 0 or more, such as 0.25")
         self.source_noise = source_noise
 
@@ -257,8 +256,10 @@ class I2SBSchedule(_Driftless):
         source_noise: float = 0.0,
     ):
         super().__init__(source_noise)
-        if n_timestep < 4 or n_timestep % 2:
-            raise UserError(f"I2SB schedule with {n_timestep=}: use an even number from 4")
+        if not 4 <= n_timestep <= 1_000_000 or n_timestep % 2:
+            raise UserError(
+                f"I2SB schedule with {n_timestep=}: use an even number from 4 to 1,000,000"
+            )
         _check_betas("I2SB", beta_min, beta_max)
         ends = (beta_min / n_timestep) ** 0.5, (beta_max / n_timestep) ** 0.5
         rising = torch.linspace(*ends, n_timestep, dtype=torch.float64)[: n_timestep // 2] ** 2

@@ -3,7 +3,6 @@
 x_t = k x_s + k_0 x_0_hat + k_T x_T + omega eps
 """
 
-import math
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
@@ -15,6 +14,7 @@ from dbim_lightning.bridge.schedules import Schedule
 from dbim_lightning.errors import UserError
 
 Form = Literal["published", "exponential"]
+MOST_ETA = 100  # far above it each step forgets the one before
 
 
 class Transition(NamedTuple):
@@ -94,8 +94,8 @@ def require_eta(eta: float, form: Form) -> None:
         raise UserError(
             f"form={form} of omega does not exist: choose {' or '.join(get_args(Form))}"
         )
-    if not 0 <= eta < math.inf:
-        raise UserError(f"eta={eta}: use 0 or more, such as 0, 1 or 1.5")
+    if not 0 <= eta <= MOST_ETA:
+        raise UserError(f"eta={eta}: use 0 or more, up to {MOST_ETA}, such as 0, 1 or 1.5")
     if form == "published" and eta > 1:
         raise UserError(
             f"eta={eta} in the published form of omega: use 0 to 1, or omega=exponential"

@@ -59,6 +59,29 @@ def sampler_of(params: dict[str, Any], nfe: int) -> DBIM:
     return DBIM(nfe, eta=eta, order=params["order"], grid=grid, omega="exponential")
 
 
+def opened_study(tuning: Tuning, nfe: int, folder: Path) -> optuna.Study:
+    """The trials of `nfe` calls in a folder.
+
+    Raises:
+        UserError: it holds those of something else, or they cannot be read.
+    """
+    journal = folder / "trials.log"
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        study = optuna.create_study(study_name=f"nfe{nfe}", storage=storage, load_if_exists=True)
+        asked = study.user_attrs.get("asked", tuning.asked)
+        different = [key for key in tuning.asked if asked.get(key) != tuning.asked[key]]
+    except Exception as error:  # of any kind, as Optuna takes the file for whole
+        raise UserError(
+            f"{journal} cannot be read ({type(error).__name__}): delete it, or give another -o DIR"
+        ) from error
+    if different:
+        raise UserError(
+            f"{folder} holds trials with another {', '.join(different)}: give another -o DIR"
+        )
+    return study
+
+
 def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, list[float]]:
     """The best sampler of `nfe` calls, and its scores with several seeds.
 
@@ -67,13 +90,7 @@ def tuned(tuning: Tuning, nfe: int, trials: int, folder: Path) -> tuple[DBIM, li
     Raises:
         UserError: the folder holds the trials of something else, or no trial could be sampled.
     """
-    storage = JournalStorage(JournalFileBackend(str(folder / "trials.log")))
-    study = optuna.create_study(study_name=f"nfe{nfe}", storage=storage, load_if_exists=True)
-    asked = study.user_attrs.get("asked", tuning.asked)
-    if different := [key for key in tuning.asked if asked.get(key) != tuning.asked[key]]:
-        raise UserError(
-            f"{folder} holds trials with another {', '.join(different)}: give another -o DIR"
-        )
+    study = opened_study(tuning, nfe, folder)
     study.set_user_attr("asked", tuning.asked)
     if not study.trials:
         study.enqueue_trial(FAST)

@@ -115,8 +115,10 @@ class ADMUNet(nn.Module):
         super().__init__()
         if condition_mode not in ("concat", None):
             raise UserError(f"network with condition_mode={condition_mode!r}: use 'concat' or null")
-        if model_channels < 32 or model_channels % 32:
-            raise UserError(f"network with model_channels={model_channels}: use a multiple of 32")
+        if not 32 <= model_channels <= 4096 or model_channels % 32:
+            raise UserError(
+                f"network with model_channels={model_channels}: use a multiple of 32, up to 4096"
+            )
         if min(num_heads, abs(num_heads_upsample)) < 1 or num_heads_upsample < -1:
             raise UserError(f"network with {num_heads=}, {num_heads_upsample=}: use 1 or more")
         if min(in_channels, out_channels) < 1:
@@ -125,10 +127,11 @@ class ADMUNet(nn.Module):
             )
         if num_classes is not None and num_classes < 1:
             raise UserError(f"network with {num_classes=}: use 1 or more, or null without labels")
-        if not channel_mult or min(channel_mult) < 1 or num_res_blocks < 0:
+        is_sized = channel_mult and min(channel_mult) >= 1 and max(channel_mult) <= 100
+        if not (is_sized and 0 <= num_res_blocks <= 100):
             raise UserError(
                 f"network with channel_mult={list(channel_mult)}, num_res_blocks={num_res_blocks}: "
-                "use whole numbers from 1, or no blocks"
+                "use whole numbers from 1 to 100, or no blocks"
             )
         factors = [2**level for level in range(len(channel_mult))]
         if not set(attention_resolutions) <= set(factors):

@@ -99,9 +99,10 @@ class KarrasSigma(StartedGrid):
     sigma_max: float | None = 3.0
 
     def __post_init__(self):
-        for name, value in (("rho", self.rho), ("sigma_max", self.sigma_max)):
-            if value is not None and not 0 < value < math.inf:
-                raise UserError(f"{name}={value} of the sigma grid: use a positive number")
+        if not 0 < self.rho <= 100:
+            raise UserError(f"rho={self.rho} of the sigma grid: use a positive number, up to 100")
+        if self.sigma_max is not None and not 0 < self.sigma_max < math.inf:
+            raise UserError(f"sigma_max={self.sigma_max} of the sigma grid: use a positive number")
 
     def place(self, schedule: Schedule, start: float, u: Tensor) -> Tensor:
         start = min(start, schedule.t_max - 1e-3) if self.start is None else start

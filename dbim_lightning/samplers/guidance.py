@@ -39,10 +39,14 @@ class PriorGuidance(Sampler):
     def __post_init__(self):
         for name in ("weight", "weight_low"):
             value = getattr(self, name)
-            if value is not None and not 1 <= value < float("inf"):
-                raise UserError(f"{name}={value} of the guidance: use 1 or more, such as 1.5")
-        if not 0 < self.degradation < float("inf"):
-            raise UserError(f"degradation={self.degradation}: use a positive number, such as 0.5")
+            if value is not None and not 1 <= value <= 100:
+                raise UserError(
+                    f"{name}={value} of the guidance: use 1 or more, up to 100, such as 1.5"
+                )
+        if not 0 < self.degradation <= 100:
+            raise UserError(
+                f"degradation={self.degradation}: use a positive number, up to 100, such as 0.5"
+            )
         if not isinstance(self.nfe, int) or self.nfe < 4:
             raise UserError(f"nfe={self.nfe} with guidance: use 4 or more, an estimate takes two")
         object.__setattr__(self, "sampler", replace(self.sampler, nfe=self.nfe // 2))

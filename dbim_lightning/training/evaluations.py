@@ -32,7 +32,7 @@ class Evaluations(Callback):
     Args:
         folder: of the run; the best checkpoint goes where `Checkpoints` writes, checkpoints/.
         dataset: split -> pairs.
-        protocol: makes it, when training begins; its split and baselines are left aside.
+        protocol: makes it; its split and baselines are left aside.
         samplers: that differ in class or NFE.
         every_n_steps: from one evaluation to the next.
         num_images: spread evenly over the split, or all of it if it has fewer.
@@ -40,8 +40,7 @@ class Evaluations(Callback):
         precision: of the network while it samples: auto, float32, bfloat16 or float16.
 
     Raises:
-        UserError: no steps between evaluations, or, when training begins, no number of the name
-            `best`.
+        UserError: no steps between evaluations, or no number of the name `best`.
     """
 
     def __init__(
@@ -57,10 +56,17 @@ class Evaluations(Callback):
     ):
         if every_n_steps < 1:
             raise UserError(f"evaluation.every_n_steps={every_n_steps}: use 1 or more")
-        self.folder, self.dataset, self.protocol = folder, dataset, protocol
+        self.folder, self.dataset = folder, dataset
+        with isolate_rng():
+            self.protocol = replace(protocol(), split="validation", baselines=False)
         self.samplers = {f"eval/{type(s).__name__.lower()}_nfe{s.calls}": s for s in samplers}
         self.every_n_steps, self.num_images, self.best = every_n_steps, num_images, best
         self.precision = precision
+        metrics = [metric for metric in self.protocol.metrics if metric.noises == 1]
+        names = [name for metric in metrics for name in metric.columns]
+        logged = [f"{sampler}/{name}" for sampler in self.samplers for name in names]
+        if best is not None and best not in logged:
+            raise UserError(f"evaluation.best={best}: choose one of {', '.join(logged)}")
         self._step, self._smallest, self._improved = None, math.inf, False
         self._evaluator: Evaluator | None = None
 
@@ -76,11 +82,6 @@ class Evaluations(Callback):
         self._smallest = self._kept()
         with isolate_rng():
             self._evaluator = self._make_evaluator(pl_module)
-        metrics = [m for m in self._evaluator.protocol.metrics if m.noises == 1]
-        names = [name for metric in metrics for name in metric.columns]
-        logged = [f"{sampler}/{name}" for sampler in self.samplers for name in names]
-        if self.best is not None and self.best not in logged:
-            raise UserError(f"evaluation.best={self.best}: choose one of {', '.join(logged)}")
         with isolate_rng():  # a metric that fails shall do so now
             self._evaluator.judge_sources("Trying the metrics on the sources")
 
@@ -109,7 +110,7 @@ class Evaluations(Callback):
     def _make_evaluator(self, pl_module: LightningModule) -> Evaluator:
         return Evaluator(
             self.dataset,
-            replace(self.protocol(), split="validation", baselines=False),
+            self.protocol,
             pl_module.device,
             min(self.num_images, len(self.dataset("validation"))),
             self.folder / "evaluation",

@@ -6,8 +6,8 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from gzip import BadGzipFile
 from lzma import LZMAError
@@ -24,6 +24,7 @@ from dbim_lightning.files import whole, writing
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, BadGzipFile, zlib.error, LZMAError, EOFError)
 CHUNK = 1 << 20
 BEGUN = ".unpacking"
+LEVELS = 2  # of tars in one another: ImageNet's has one for each class
 
 
 class Member(NamedTuple):
@@ -39,26 +40,38 @@ def unpack(archive: Path, folder: Path, place: Callable[[str], str | None]) -> N
     """Writes the files of a tar (compressed or not) or zip archive below `folder`, once.
 
     Each file is written beside its place and renamed; those that are there in the right size are
-    kept. A tar in a tar counts as a folder of its name.
+    kept. A tar in a tar counts as a folder of its name. An archive that is refused leaves nothing
+    behind; one that is interrupted, or for which the disk is too small, goes on next time.
 
     Args:
         place: The name of a member -> where it goes, from `folder`, or None to leave it out.
 
     Raises:
-        UserError: A damaged archive, a member that is a link or would leave the folder, no room.
+        UserError: A damaged archive, a member that is a link or would leave the folder, tars too
+            deep in one another, no room.
     """
     if is_unpacked(archive.name, folder):
         return
-    with writing(folder), _one_line_read_errors(archive):
+    begun, written = folder / f".{archive.name}{BEGUN}", []
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        begun = folder / f".{archive.name}{BEGUN}"
+        if not begun.exists():
+            written.append(begun.name)
         begun.write_text(str(archive.stat().st_size))
-        for member in _members(archive):
-            _require_harmless(member, archive)
-            target = place(member.name)
-            if target is not None:
-                _require_room(member, folder)
-                _write(member, folder / target)
+        try:
+            with _one_line_read_errors(archive):
+                for member in _members(archive):
+                    _require_harmless(member, archive)
+                    target = place(member.name)
+                    if target is not None and not _is_there(member, folder / target):
+                        _require_room(member, folder)
+                        written.append(target)
+                        _write(member, folder / target)
+        except UserError as error:
+            if getattr(error.__cause__, "errno", None) is None:  # not of the disk
+                _take_back(written, folder, made)
+            raise
         os.sync()
         begun.replace(_marker(archive.name, folder))
 
@@ -109,7 +122,7 @@ def _members(archive: Path) -> Iterator[Member]:
         if archive.suffix == ".zip":
             yield from _zip_members(file, archive.stat().st_size)
         else:
-            yield from _tar_members(file)
+            yield from _tar_members(file, archive)
 
 
 def _zip_members(file: BinaryIO, size: int) -> Iterator[Member]:
@@ -123,11 +136,16 @@ def _zip_members(file: BinaryIO, size: int) -> Iterator[Member]:
                 yield Member(info.filename, info.file_size, is_plain, opener)
 
 
-def _tar_members(file: BinaryIO) -> Iterator[Member]:
+def _tar_members(file: BinaryIO, path: Path, level: int = 1) -> Iterator[Member]:
     with tarfile.open(fileobj=file, mode="r:*") as archive:
         for info in archive:
             if info.isreg() and info.name.endswith(".tar"):
-                for inner in _tar_members(archive.extractfile(info)):
+                if level == LEVELS:
+                    raise UserError(
+                        f"{path}: its member {info.name!r} is a tar in a tar in a tar: do not use "
+                        "this archive, get another"
+                    )
+                for inner in _tar_members(archive.extractfile(info), path, level + 1):
                     yield inner._replace(name=f"{info.name.removesuffix('.tar')}/{inner.name}")
             elif not info.isdir():
                 opener = partial(archive.extractfile, info)
@@ -156,8 +174,22 @@ def _require_room(member: Member, folder: Path) -> None:
         )
 
 
+def _is_there(member: Member, target: Path) -> bool:
+    return target.is_file() and target.stat().st_size == member.size
+
+
 def _write(member: Member, target: Path) -> None:
-    if target.is_file() and target.stat().st_size == member.size:
-        return
     with member.open() as source, whole(target, flush=False) as beside, beside.open("wb") as file:
         shutil.copyfileobj(source, file, CHUNK)
+
+
+def _take_back(written: Iterable[str], folder: Path, made: Iterable[Path]) -> None:
+    """Deletes files, and the folders that are empty without them; of `folder` and those above it
+    only the ones that were made."""
+    emptied = set()
+    for name in written:
+        (folder / name).unlink(missing_ok=True)  # the last may not have come to be
+        emptied.update(folder / parent for parent in Path(name).parents[:-1])
+    for path in [*sorted(emptied, reverse=True), *made]:
+        with suppress(OSError):  # it holds something else
+            path.rmdir()
