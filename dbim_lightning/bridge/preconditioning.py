@@ -44,7 +44,7 @@ class DDBMPreconditioning(Preconditioning):
         cov_xy: covariance of target and source.
 
     Raises:
-        UserError: a deviation that images in [-1, 1] cannot have, or a covariance above the product
+        UserError: a deviation that is not positive or above 100, or a covariance above the product
             of both.
     """
 
@@ -54,9 +54,9 @@ class DDBMPreconditioning(Preconditioning):
 
     def __post_init__(self):
         for name in ("sigma_data", "sigma_data_end"):
-            if not 0 < getattr(self, name) <= 1:  # of images in [-1, 1]
+            if not 0 < getattr(self, name) <= 100:
                 raise UserError(
-                    f"statistics.{name}={getattr(self, name)}: give a positive number, up to 1"
+                    f"statistics.{name}={getattr(self, name)}: give a positive number, up to 100"
                 )
         bound = self.sigma_data * self.sigma_data_end
         if not abs(self.cov_xy) <= bound * (1 + _ROUNDING):
