@@ -5,6 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dbim_lightning.errors import UserError
 from dbim_lightning.weights import read_denoiser
 from dbim_lightning.weights.files import SavedDenoiser, read_tensors
@@ -43,9 +45,12 @@ def require_resumable(path: Path) -> None:
         nodes += [group for optimizer in optimizers for group in optimizer["param_groups"]]
         nodes += [loop["epoch_loop.state_dict"], loop["epoch_loop.batch_progress"]]
         counts = [content["epoch"], *content.get("PairDataModule", {}).values()]
+        counts += [content.get("skipped_steps", 0)]
         counts += [scheduler["last_epoch"] for scheduler in content["lr_schedulers"]]
         is_version = re.fullmatch(r"\d+\.\d+[\w.+-]*", content["pytorch-lightning_version"])
         is_whole = is_version and all(isinstance(node, dict) for node in nodes)
+        recent = content.get("since_last_row", {}).values()
+        is_whole = is_whole and all(isinstance(values, Tensor) for values in recent)
         is_whole = is_whole and all(type(count) is int and count >= 0 for count in counts)
     except (KeyError, TypeError, AttributeError):
         is_whole = False

@@ -189,7 +189,7 @@ class BridgeModule(lightning.LightningModule):
         recent = _joined(self._recent)
         if self.trainer.world_size > 1:
             recent = {name: _of_all_processes(values) for name, values in recent.items()}
-        earlier = [self._earlier] if self._earlier else []
+        earlier = [self._earlier] if self._earlier.keys() == recent.keys() else []
         return _joined([*earlier, {name: values.cpu() for name, values in recent.items()}])
 
     def validation_step(self, batch: Pair, batch_idx: int) -> None:

@@ -97,6 +97,9 @@ def test_newest_is_the_run_that_finished_last(tmp_path):
         {"pytorch-lightning_version": "abc"},
         {"PairDataModule": {"step": "x", "images": 1}},
         {"epoch": None},
+        {"skipped_steps": "x"},
+        {"since_last_row": [3]},
+        {"since_last_row": {"loss": 3}},
     ],
 )
 def test_a_state_of_another_form_is_not_gone_on_from(trained, tmp_path, changes):
