@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +44,7 @@ from dbim_lightning.training import (
     TimeIsUp,
     WholeFiles,
     device_of,
+    leave,
     make_loggers,
     read_initial,
     require_resumable,
@@ -283,6 +285,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
+    signal.signal(signal.SIGINT, leave)
     job = HydraConfig.get()
     ends = (
         one_line_errors(OSError, MisconfigurationException)

@@ -1,5 +1,6 @@
 """The one exception that speaks to the person at the keyboard."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,15 @@ class UserError(ValueError):
 
 @contextmanager
 def one_line_errors(*others: type[Exception]) -> Iterator[None]:
-    """Ends the program with one line on a `UserError`, or on `others`.
+    """Ends the program with one line on a `UserError`, or on `others`; without one on Ctrl-C.
 
     Names of files that are not UTF-8 are printed byte by byte as they are.
     """
     sys.stdout.reconfigure(errors="surrogateescape")
     try:
         yield
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
     except (UserError, *others) as error:
         message = str(error)
         if isinstance(error, OSError) and error.filename:

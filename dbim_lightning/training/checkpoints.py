@@ -114,10 +114,7 @@ class Checkpoints(Callback):
         return found.tolist()
 
     def _expected_size(self, pl_module: LightningModule) -> int:
-        """Of weights, their average, and two moments for each, in bytes; or that of the last."""
-        before = self.folder / LAST
-        if before.is_file():
-            return before.stat().st_size
+        """Of weights, their average, and two moments for each, in bytes."""
         return 4 * sum(p.numel() * p.element_size() for p in pl_module.parameters())
 
     def _require_room(self, needed: int) -> None:
@@ -165,6 +162,8 @@ class Checkpoints(Callback):
             return None
         for logger in trainer.loggers:  # whose rows a run that goes on shall find
             logger.save()
+        if self.saved >= 0 and trainer.is_global_zero and not self.folder.exists():
+            tell(f"\nwarning: {self.folder} is gone: it is made anew, without what it held")
         began, path = time.monotonic(), self.folder / step_name(step)
         before, self._own = self._own, [*self._own, path.name]
         error = save(trainer, path)
@@ -204,13 +203,13 @@ class Checkpoints(Callback):
         Raises:
             UserError: there was none for ten minutes.
         """
-        for _ in range(TRIES):
+        for attempt in range(1, TRIES + 1):
             if trainer.global_step == self.saved:
                 return
             error = self.save(trainer, surely=True)
             if error is None:
                 return
-            tell(f"waiting {WAIT_S:.0f} s for room, up to {TRIES} times")
+            tell(f"waiting {WAIT_S:.0f} s for room ({attempt} of {TRIES})")
             time.sleep(WAIT_S)
         raise UserError(str(self._error))
 

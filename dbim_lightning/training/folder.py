@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import math
+import os
 import re
 import zipfile
 import zlib
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from dbim_lightning.commands import word
 from dbim_lightning.errors import UserError
-from dbim_lightning.files import read_json, writing
+from dbim_lightning.files import read_json, tell_once, writing
 from dbim_lightning.weights.files import read_tensors
 
 CHECKPOINTS, LAST, FINISHED = "checkpoints", "last.ckpt", "training.json"
@@ -64,7 +65,7 @@ def newest_whole(folder: Path) -> Path | None:
         seen.add(path.stat().st_ino)
         if (reason := _why_broken(path)) is None:
             return path
-        print(f"{path} is broken ({reason}): taking the one before")
+        tell_once(f"{os.path.relpath(path)} is broken ({reason}): taking the one before")
     return None
 
 

@@ -127,7 +127,7 @@ def _rows_of(path: Path) -> list[Row]:
     """The whole rows of a file, or none where there is no file."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", errors="replace") as file:
         rows = list(csv.DictReader(file))
     return [row for row in rows if (row.get("step") or "").isdecimal() and None not in row.values()]
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from forked import forked
 from linear_network import Linear
 from short_training import At, Pairs, train
 
@@ -122,6 +123,20 @@ def test_ctrl_c_finishes_the_step_saves_it_and_says_how_to_go_on(tmp_path, capsy
     fit(tmp_path, {}, Checkpoints(tmp_path, 500), resume=tmp_path / "last.ckpt")
     assert len(fit.weights) == 12 - step
     assert trained_steps(tmp_path) == list(range(12))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_it_at_once(tmp_path, number):
+    class Twice(Checkpoints):
+        def on_train_batch_end(self, trainer, *arguments):
+            signal.raise_signal(number)
+            if trainer.global_step == 1:
+                signal.raise_signal(number)
+
+    ended = forked(lambda: fit(tmp_path / "run", {}, Twice(tmp_path, 500)), tmp_path)
+    assert ended.status == -number
+    assert "Traceback" not in ended.text
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 def test_weights_that_are_no_numbers_are_not_saved_after_an_error(tmp_path):

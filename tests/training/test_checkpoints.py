@@ -1,6 +1,7 @@
 """Which checkpoints are written and stay, on a disk that fills and with numbers that are none."""
 
 import csv
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
@@ -139,13 +140,20 @@ def test_a_disk_that_fills_costs_no_step_if_room_returns(tmp_path, capsys):
     assert losses(folder).keys() == set(range(12))
 
 
+def test_a_folder_that_is_removed_is_told_of(tmp_path, capsys):
+    folder = tmp_path / "run"
+    fit(folder, Checkpoints(folder / "checkpoints", 2), At(step_5=lambda: shutil.rmtree(folder)))
+    assert capsys.readouterr().out.count("checkpoints is gone: it is made anew") == 1
+    assert saved(folder)["global_step"] == 12
+
+
 def test_the_last_step_waits_for_room(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "run"
     (tmp_path / "run").mkdir()
     blocked = folder / "checkpoints"
     monkeypatch.setattr(checkpoints.time, "sleep", lambda _: blocked.unlink(missing_ok=True))
     fit(folder, Checkpoints(blocked, 500), At(step_2=blocked.touch))
-    assert "waiting 10 s for room" in capsys.readouterr().out
+    assert "waiting 10 s for room (1 of 60)" in capsys.readouterr().out
     assert saved(folder)["global_step"] == 12
     monkeypatch.setattr(checkpoints, "TRIES", 2)
     monkeypatch.setattr(checkpoints.time, "sleep", lambda _: None)

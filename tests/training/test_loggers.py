@@ -52,6 +52,8 @@ def test_a_run_that_goes_on_keeps_the_rows_before_and_makes_later_ones_again(
     before = log(tmp_path, TRAINED + EVALUATED)
     with (tmp_path / "logs" / "metrics.csv").open("a") as file:
         file.write("0,")  # torn, as by a kill
+    with (tmp_path / "logs" / "metrics.csv").open("ab") as file:
+        file.write(b"\xff\xfe\x00")  # as by a disk
     after = log(tmp_path, [(step, {"loss": 9.0, "epoch": 0, "new": 1})], step)
     assert [number for number, _ in after] == [*kept, step]
     assert after[:-1] == [row for row in before if row in after]
