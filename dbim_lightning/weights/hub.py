@@ -27,8 +27,11 @@ def download(source: str) -> Path:
         import huggingface_hub as hub  # noqa: PLC0415 - an extra, which is slow to import
         from huggingface_hub import errors  # noqa: PLC0415
 
-        absent = errors.RepositoryNotFoundError, errors.RevisionNotFoundError
-        absent += (errors.EntryNotFoundError,)
+        absent = (
+            errors.RepositoryNotFoundError,
+            errors.RevisionNotFoundError,
+            errors.EntryNotFoundError,
+        )
         try:  # once: hf_hub_download alone would try a dead network for minutes
             hub.get_hf_file_metadata(hub.hf_hub_url(**which), timeout=TIMEOUT)
         except absent:
@@ -45,7 +48,7 @@ def push(repo: str, files: Mapping[str, Path | str], private: bool) -> str:
     """Puts files, by their names, into a repository in one commit; makes the repository.
 
     Args:
-        files: paths, or content as text; with a README.md, which is checked before all else.
+        files: paths, or content as text; of a README.md the hub checks the head before all else.
         private: where the repository is new.
 
     Returns:
@@ -67,11 +70,7 @@ def push(repo: str, files: Mapping[str, Path | str], private: bool) -> str:
             )
         try:
             api.model_info(repo, timeout=TIMEOUT)
-            is_new = False
         except errors.RepositoryNotFoundError:
-            is_new = True
-        hub.ModelCard(str(files["README.md"])).validate()
-        if is_new:
             api.create_repo(repo, private=private, exist_ok=True)
         operations = [
             hub.CommitOperationAdd(name, content.encode() if isinstance(content, str) else content)
