@@ -58,7 +58,7 @@ from dbim_lightning.training.folder import (
     named,
     require_own,
 )
-from dbim_lightning.weights import load_weights, read_denoiser
+from dbim_lightning.weights import load_weights, local_file, read_denoiser
 
 NODES = (
     *("denoiser", "denoiser.network", "denoiser.schedule", "denoiser.preconditioning"),
@@ -248,7 +248,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     initial = None
     if cfg.weights and step is None:
         schedule = OmegaConf.to_container(cfg.denoiser)["schedule"]
-        initial = read_initial(Path(cfg.weights), schedule, config.trusted(cfg))
+        initial = read_initial(local_file(cfg.weights), schedule, config.trusted(cfg))
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data = config.instantiate(cfg.data)
     data.setup("fit")  # what is wrong with the data is said before a run begins

@@ -19,6 +19,7 @@ def load(
     """The denoiser in a weights file or a training checkpoint (EMA weights), ready to sample.
 
     Args:
+        path: or the name of a bridge that ships with the package, or hf://OWNER/NAME[@REVISION].
         precision: of the network: auto (the fastest on the device), float32, bfloat16, float16.
         trusted: modules of your own that the file may name.
 
@@ -27,12 +28,11 @@ def load(
             one that names other classes than this project's; a device or precision that does
             not exist.
     """
-    from pathlib import Path  # noqa: PLC0415 - so that the samplers alone need torch alone
-
+    # So that the samplers alone need torch alone.
     from dbim_lightning.bridge.precision import device_named, precision_on  # noqa: PLC0415
-    from dbim_lightning.weights import read_denoiser, restored  # noqa: PLC0415
+    from dbim_lightning.weights import local_file, read_denoiser, restored  # noqa: PLC0415
 
-    denoiser = restored(read_denoiser(Path(str(path)), trusted=trusted)).to(device_named(device))
+    denoiser = restored(read_denoiser(local_file(path), trusted=trusted)).to(device_named(device))
     denoiser.precision = precision_on(denoiser.device, precision)
     return denoiser
 
@@ -40,17 +40,23 @@ def load(
 def load_sampler(path: "str | Path | None", nfe: int) -> "Sampler":
     """The sampler that a weights file carries; of several, that tuned for the nearest NFE.
 
+    Args:
+        path: of the file, or what else `load` takes.
+
     Raises:
         UserError: no file, not a whole one, one that carries no sampler, or one whose samplers are
             not of this project's classes.
     """
-    from pathlib import Path  # noqa: PLC0415
-
     from dbim_lightning.errors import UserError  # noqa: PLC0415
-    from dbim_lightning.weights import read_samplers, recommended_sampler  # noqa: PLC0415
+    from dbim_lightning.weights import (  # noqa: PLC0415
+        local_file,
+        read_samplers,
+        recommended_sampler,
+    )
 
     if path is None:
         raise UserError("a recommended sampler comes out of a weights file: give weights=FILE")
     if not (isinstance(nfe, int) and nfe > 0):
         raise UserError(f"nfe={nfe}: use a whole number from 2")
-    return recommended_sampler(Path(path), read_samplers(Path(path)), nfe)
+    file = local_file(path)
+    return recommended_sampler(file, read_samplers(file), nfe)

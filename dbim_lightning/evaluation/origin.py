@@ -14,7 +14,7 @@ from dbim_lightning import config, earlier
 from dbim_lightning.bridge import BridgeDenoiser, precision_on
 from dbim_lightning.errors import UserError
 from dbim_lightning.networks import require_image_size
-from dbim_lightning.weights import newest_checkpoint, read_denoiser, restored
+from dbim_lightning.weights import local_file, newest_checkpoint, read_denoiser, restored
 
 LIBRARIES = ("dbim-lightning", "torch", "torchvision", "torchmetrics", "clean-fid")
 
@@ -44,7 +44,7 @@ def named_bridge(cfg: DictConfig, device: torch.device) -> Bridge:
     """The bridge that evaluate.yaml's `weights`, `checkpoint` or `runs` names, in its precision."""
     if cfg.weights and cfg.checkpoint:
         raise UserError(f"weights={cfg.weights}, checkpoint={cfg.checkpoint}: give one of the two")
-    path = Path(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
+    path = local_file(cfg.weights or cfg.checkpoint or newest_checkpoint(Path(cfg.runs)))
     print(f"Evaluating {path}")
     bridge = read_bridge(path, device, config.trusted(cfg))
     bridge.denoiser.precision = precision_on(device, cfg.precision)

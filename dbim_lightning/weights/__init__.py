@@ -10,3 +10,4 @@ from dbim_lightning.weights.files import (
     read_samplers,
     write_denoiser,
 )
+from dbim_lightning.weights.sources import local_file

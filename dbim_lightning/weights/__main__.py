@@ -1,4 +1,4 @@
-"""Weights files: python -m dbim_lightning.weights import|export SOURCE -o FILE; --help."""
+"""Weights files: python -m dbim_lightning.weights import|export|push; --help."""
 
 import argparse
 from collections.abc import Collection
@@ -9,11 +9,12 @@ import torch
 from omegaconf import OmegaConf
 from rich.progress import track
 
+from dbim_lightning import commands
 from dbim_lightning.composing import compose
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.resolvers import CONF
 from dbim_lightning.sampler_files import read_tuned, require_tuned_for
-from dbim_lightning.weights.build import build_denoiser, recommended_sampler
+from dbim_lightning.weights.build import build_denoiser, recommended_sampler, restored
 from dbim_lightning.weights.files import (
     CONFIG_KEY,
     SavedDenoiser,
@@ -24,6 +25,8 @@ from dbim_lightning.weights.files import (
     write_denoiser,
 )
 from dbim_lightning.weights.formats import convert, recognise, unwrapped
+from dbim_lightning.weights.hub import FILE, push
+from dbim_lightning.weights.sources import local_file
 
 PUBLISHED_STATISTICS = {"sigma_data": 0.5, "sigma_data_end": 0.5, "cov_xy": 0.0}
 PUBLISHED_SCHEDULES = {"adm_e2h": "vp", "adm_diode": "vp", "adm_imagenet": "i2sb"}
@@ -110,16 +113,50 @@ def with_samplers(saved: SavedDenoiser, paths: list[Path]) -> SavedDenoiser:
     return saved._replace(config=saved.config | {"samplers": samplers})
 
 
+def halved(saved: SavedDenoiser) -> SavedDenoiser:
+    """The same in float16, half the size; what reads it computes as before."""
+    weights = {key: value.half() for key, value in saved.weights.items()}
+    for key, value in weights.items():
+        if not value.isfinite().all():
+            raise UserError(f"{saved.path}: {key} is too large for float16: leave --half out")
+    return saved._replace(weights=weights)
+
+
+def with_rights(saved: SavedDenoiser, options: argparse.Namespace) -> SavedDenoiser:
+    """The same with the licence and attribution that were given, or else its own."""
+    given = {"license": options.license, "attribution": options.attribution}
+    told = {key: value for key, value in given.items() if value}
+    return saved._replace(config=saved.config | told)
+
+
+def push_weights(options: argparse.Namespace) -> None:
+    """To the hub, with configuration, model card and pictures, once all have been looked at."""
+    from dbim_lightning.evaluation.card import model_card  # noqa: PLC0415 - it takes seconds
+
+    saved = read_denoiser(local_file(options.source), trusted=options.trusted)
+    if saved.path.suffix != ".safetensors":
+        raise UserError(
+            f"{saved.path} is a checkpoint, with more than weights: python -m "
+            f"dbim_lightning.weights export {commands.path(saved.path)} -o FILE.safetensors"
+        )
+    check_weights(saved)
+    restored(saved)
+    card, pictures = model_card(options.repo, saved, options.results)
+    files = {FILE: saved.path, "config.yaml": OmegaConf.to_yaml(OmegaConf.create(saved.config))}
+    files |= {"README.md": card, **{picture.name: picture for picture in pictures}}
+    print(f"{push(options.repo, files, options.private)}: {', '.join(files)}")
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m dbim_lightning.weights", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
-    imported = commands.add_parser("import", help="published weights -> one self-describing file")
+    names = top.add_subparsers(dest="command", required=True)
+    imported = names.add_parser("import", help="published weights -> one self-describing file")
     imported.add_argument("--network", required=True, help="of conf/network, such as adm_e2h")
     imported.add_argument("--schedule", required=True, help="of conf/schedule, such as vp")
-    exported = commands.add_parser("export", help="a checkpoint of train.py -> the same")
+    exported = names.add_parser("export", help="a checkpoint of train.py -> the same")
     exported.add_argument("--raw", action="store_true", help="the raw weights, not their EMA")
     for command in (imported, exported):
-        command.add_argument("source", type=Path, metavar="SOURCE")
+        command.add_argument("source", metavar="SOURCE")
         command.add_argument(
             "--sampler",
             type=Path,
@@ -127,6 +164,21 @@ def parser() -> argparse.ArgumentParser:
             metavar="FILE.yaml",
             help="a tuned one that the file shall carry; several for several NFE",
         )
+        command.add_argument("--half", action="store_true", help="in float16, half the size")
+        command.add_argument("--license", metavar="ID", help="of the weights, as cc-by-sa-4.0")
+        command.add_argument("--attribution", metavar="TEXT", help="that this licence asks for")
+        command.add_argument("-o", type=Path, required=True, metavar="FILE.safetensors")
+    pushed = names.add_parser("push", help="a weights file -> a repository of the hub")
+    pushed.add_argument("source", metavar="FILE.safetensors")
+    pushed.add_argument("repo", metavar="OWNER/NAME")
+    pushed.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="of an evaluation or a sweep of this file, for numbers and pictures",
+    )
+    pushed.add_argument("--private", action="store_true", help="a new repository for you alone")
+    for command in (imported, exported, pushed):
         command.add_argument(
             "--trusted",
             action="append",
@@ -134,22 +186,25 @@ def parser() -> argparse.ArgumentParser:
             metavar="MODULE",
             help="of your own, which SOURCE may name; several times for several",
         )
-        command.add_argument("-o", type=Path, required=True, metavar="FILE.safetensors")
     return top
 
 
 def main() -> None:
     options = parser().parse_args()
+    if options.command == "push":
+        push_weights(options)
+        return
     if options.o.suffix != ".safetensors" or not options.o.parent.is_dir():
         raise UserError(f"-o {options.o}: name a .safetensors file in a folder that is there")
     if options.command == "import":
         published = published_config(options.network, options.schedule)
-        saved = import_weights(options.source, published, options.trusted)
+        saved = import_weights(local_file(options.source), published, options.trusted)
     else:
-        saved = read_denoiser(options.source, options.raw, options.trusted)
+        saved = read_denoiser(local_file(options.source), options.raw, options.trusted)
         check_weights(saved)
     if options.sampler:
         saved = with_samplers(saved, options.sampler)
+    saved = with_rights(halved(saved) if options.half else saved, options)
     write_denoiser(options.o, saved)
     count = sum(value.numel() for value in saved.weights.values())
     print(f"{options.o}: {count / 1e6:.2f} M parameters, {options.o.stat().st_size / 1e6:.0f} MB")
