@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dbim_lightning"
+PROGRAMS = "train", "evaluate"
 GROUND = {"archives", "commands", "errors", "files", "pictures", "strangers", "wandb_runs"}
 
 # room -> (rooms of this package it may import, libraries beside the standard one)
@@ -71,10 +72,17 @@ def test_rooms_import_only_what_stands_below(room):
                 assert top in libraries, f"{path.name} imports {name}"
 
 
-def test_only_the_scripts_and_one_room_import_hydra():
-    files = list(ROOT.glob("*.py")) + list(PACKAGE.rglob("*.py"))
-    users = {p.name for p in files if any(n.split(".")[0] == "hydra" for n in imports(p))}
-    assert users == {"train.py", "evaluate.py", "composing.py", "config.py"}
+def test_only_the_programs_and_one_room_import_hydra():
+    files = PACKAGE.rglob("*.py")
+    users = {p for p in files if any(n.split(".")[0] == "hydra" for n in imports(p))}
+    assert users == {PACKAGE / f"{name}.py" for name in (*PROGRAMS, "composing", "config")}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_script_starts_its_program_which_nothing_else_imports(name):
+    assert imports(ROOT / f"{name}.py") == {f"dbim_lightning.{name}.main"}
+    for path in PACKAGE.rglob("*.py"):
+        assert not [n for n in imports(path) if n.split(".")[:2] == ["dbim_lightning", name]], path
 
 
 @pytest.mark.parametrize("room", [*sorted(ALLOWED.keys() - {"training"}), "config"])
