@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import dbim_lightning
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dbim_lightning"
 PROGRAMS = "train", "evaluate"
@@ -93,6 +95,18 @@ def test_no_room_but_training_loads_lightning_or_wandb(room):
     assert not loaded & {"lightning", "pytorch_lightning", "wandb"}
     if room in ("bridge", "networks", "samplers", "objectives"):
         assert not loaded & {"torchvision", "omegaconf", "hydra", "matplotlib", "rich"}
+
+
+def test_the_root_has_what_it_names_and_loads_it_when_it_is_used():
+    assert dbim_lightning.DBIM is dbim_lightning.samplers.DBIM
+    assert all(callable(getattr(dbim_lightning, name)) for name in dbim_lightning.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'DBIN'"):
+        dbim_lightning.DBIN  # noqa: B018
+    code = "import sys; from dbim_lightning import __version__; print(__version__, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    version, *loaded = done.stdout.split()
+    assert version == dbim_lightning.__version__
+    assert "torch" not in loaded
 
 
 # sub-room of evaluation -> sub-rooms that it may import

@@ -13,6 +13,8 @@ import pytest
 from commands import ROOT, TINY
 from picture_files import as_strips, some_pairs
 
+from dbim_lightning import __version__
+
 SOURCES = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"]
 BUILD = "from setuptools import build_meta; print(build_meta.build_sdist('.'))"
 PIP = ["-m", "pip", "--disable-pip-version-check"]
@@ -67,8 +69,10 @@ def trained(commands, tmp_path_factory):
 
 
 def test_the_package_is_that_of_the_wheel_and_typed(commands, tmp_path):
-    code = "import dbim_lightning as d; print(d.__file__)"
-    found = run(tmp_path, commands / "python", "-c", code).strip()
+    code = "import dbim_lightning as d, importlib.metadata as m\n"
+    code += "print(m.version('dbim-lightning'), d.__file__)"
+    version, found = run(tmp_path, commands / "python", "-c", code).split()
+    assert version == __version__
     assert found.startswith(str(commands.parent / "lib"))
     package = commands.parent.joinpath(found).parent
     assert (package / "py.typed").exists()

@@ -126,10 +126,9 @@ def _weights(path: Path, content: dict[str, Any], prefix: str = "") -> dict[str,
 
 def _step(path: Path, content: dict[str, Any], key: str) -> int:
     step = content.get(key)
-    is_step = isinstance(step, int | str) and str(step).isdecimal() and len(str(step)) < 16
-    if not is_step:
-        raise UserError(f"{path}: {key}={step!r:.99} is no number of steps: use another file")
-    return int(step)
+    if isinstance(step, int | str) and str(step).isdecimal() and len(str(step)) < 16:
+        return int(step)
+    raise UserError(f"{path}: {key}={step!r:.99} is no number of steps: use another file")
 
 
 def _configuration(path: Path, saved: Any, trusted: Collection[str]) -> dict[str, Any]:
