@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
 from dbim_lightning import composing, config
+from dbim_lightning.train import make_module
 from dbim_lightning.training import BridgeModule, Checkpoints, Stops, WholeFiles, datamodule
-from train import make_module
 
 TURNS, STEPS = 6, 12
 

@@ -1,13 +1,56 @@
 """Diffusion bridges: train them, and sample them in few network calls."""
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from dbim_lightning.bridge import BridgeDenoiser
-    from dbim_lightning.samplers import Sampler
+    from dbim_lightning.bridge import (
+        BridgeDenoiser,
+        BrownianSchedule,
+        DDBMPreconditioning,
+        I2SBPreconditioning,
+        I2SBSchedule,
+        VESchedule,
+        VPSchedule,
+    )
+    from dbim_lightning.errors import UserError
+    from dbim_lightning.networks import ADMUNet
+    from dbim_lightning.objectives import BridgeMatching
+    from dbim_lightning.samplers import DBIM, DDBM, ECSI, DBMSolver, ImageNoise, Sampler
+
+__version__ = "0.1.0"
+__all__ = [
+    "DBIM",
+    "DDBM",
+    "ECSI",
+    "ADMUNet",
+    "BridgeDenoiser",
+    "BridgeMatching",
+    "BrownianSchedule",
+    "DBMSolver",
+    "DDBMPreconditioning",
+    "I2SBPreconditioning",
+    "I2SBSchedule",
+    "ImageNoise",
+    "UserError",
+    "VESchedule",
+    "VPSchedule",
+    "load",
+    "load_sampler",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What `__all__` names, imported from its room when it is first used."""
+    if name in __all__:
+        for room in ("errors", "bridge", "networks", "samplers", "objectives"):
+            module = import_module(f"{__name__}.{room}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(

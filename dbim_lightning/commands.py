@@ -7,6 +7,13 @@ from pathlib import Path
 
 from dbim_lightning.errors import UserError
 
+FROM_WHEEL = Path(__file__).with_name("conf").is_dir()  # a clone has conf/ at its top
+
+
+def program(name: str) -> str:
+    """How the program `train` or `evaluate` is called: a script of the clone, or a command."""
+    return f"dbim-{name}" if FROM_WHEEL else f"python {name}.py"
+
 
 def calls(words: Sequence[str], default: list[int]) -> list[int]:
     """The numbers of nfe=5,10 among the words of a command.
@@ -31,7 +38,7 @@ def path(value: str | Path) -> str:
 
 
 def word(key: str, value: object) -> str:
-    """key=value for train.py and evaluate.py, quoted where Hydra and the shell need it.
+    """key=value for both programs, quoted where Hydra and the shell need it.
 
     Text and paths arrive as they are, also where they look like a number or an interpolation.
     """

@@ -54,7 +54,7 @@ def parse_command(parser: ArgumentParser) -> tuple[Namespace, DictConfig]:
     Raises:
         UserError: a configuration that does not exist, lacks something or has a wrong value.
     """
-    parser.add_argument("dataset", help="dataset=NAME, then dataset.key=value as for train.py")
+    parser.add_argument("dataset", help="dataset=NAME, then dataset.key=value as for a training")
     parser.add_argument("--config-dir", metavar="DIR", help="a folder with more choices")
     options, rest = parser.parse_known_args()
     return options, configured("train", [options.dataset, *rest], TRAIN)

@@ -75,7 +75,7 @@ TRAIN: dict[str, Any] = {
     "trainer.enable_checkpointing": Annotated[Any, Only(False, OWN_CHECKPOINTS)],
     "trainer.default_root_dir": Annotated[Any, Only(None, OWN_FOLDER)],
     "trainer.logger": Annotated[Any, Only(None, "WANDB_MODE=disabled leaves W&B out")],
-    "trainer.callbacks": Annotated[Any, Only(None, "train.py has the callbacks")],
+    "trainer.callbacks": Annotated[Any, Only(None, "the program has the callbacks")],
     "preview.nfe": NFES,
     "preview.num_images": Annotated[int, Range(2)],
     "evaluation.every_n_steps": COUNT | None,

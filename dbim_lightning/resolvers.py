@@ -8,7 +8,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-CONF = Path(__file__).parents[1] / "conf"
+from dbim_lightning.commands import FROM_WHEEL, program
+
+CONF = Path(__file__).parents[0 if FROM_WHEEL else 1] / "conf"
 
 
 def _groups(name: str) -> str:
@@ -69,6 +71,7 @@ def _folder_name(text: str) -> str:
 
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("program", program, replace=True)
 OmegaConf.register_new_resolver("groups", _groups, replace=True)
 OmegaConf.register_new_resolver("annotated", _annotated, replace=True)
 OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)

@@ -16,7 +16,7 @@ from commands import ROOT, TINY, logged, run
 from omegaconf import OmegaConf
 from PIL import Image
 
-import train
+from dbim_lightning import train
 from dbim_lightning.config import instantiate
 from dbim_lightning.training import device_of, trainer_precision
 from dbim_lightning.weights import load_weights, read_denoiser

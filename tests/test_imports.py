@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import dbim_lightning
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dbim_lightning"
+PROGRAMS = "train", "evaluate"
 GROUND = {"archives", "commands", "errors", "files", "pictures", "strangers", "wandb_runs"}
 
 # room -> (rooms of this package it may import, libraries beside the standard one)
@@ -76,10 +79,17 @@ def test_rooms_import_only_what_stands_below(room):
                 assert top in libraries, f"{path.name} imports {name}"
 
 
-def test_only_the_scripts_and_one_room_import_hydra():
-    files = list(ROOT.glob("*.py")) + list(PACKAGE.rglob("*.py"))
-    users = {p.name for p in files if any(n.split(".")[0] == "hydra" for n in imports(p))}
-    assert users == {"train.py", "evaluate.py", "composing.py", "config.py"}
+def test_only_the_programs_and_one_room_import_hydra():
+    files = PACKAGE.rglob("*.py")
+    users = {p for p in files if any(n.split(".")[0] == "hydra" for n in imports(p))}
+    assert users == {PACKAGE / f"{name}.py" for name in (*PROGRAMS, "composing", "config")}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_script_starts_its_program_which_nothing_else_imports(name):
+    assert imports(ROOT / f"{name}.py") == {f"dbim_lightning.{name}.main"}
+    for path in PACKAGE.rglob("*.py"):
+        assert not [n for n in imports(path) if n.split(".")[:2] == ["dbim_lightning", name]], path
 
 
 @pytest.mark.parametrize("room", [*sorted(ALLOWED.keys() - {"training"}), "config"])
@@ -90,6 +100,18 @@ def test_no_room_but_training_loads_lightning_or_wandb(room):
     assert not loaded & {"lightning", "pytorch_lightning", "wandb"}
     if room in ("bridge", "networks", "samplers", "objectives"):
         assert not loaded & {"torchvision", "omegaconf", "hydra", "matplotlib", "rich"}
+
+
+def test_the_root_has_what_it_names_and_loads_it_when_it_is_used():
+    assert dbim_lightning.DBIM is dbim_lightning.samplers.DBIM
+    assert all(callable(getattr(dbim_lightning, name)) for name in dbim_lightning.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'DBIN'"):
+        dbim_lightning.DBIN  # noqa: B018
+    code = "import sys; from dbim_lightning import __version__; print(__version__, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    version, *loaded = done.stdout.split()
+    assert version == dbim_lightning.__version__
+    assert "torch" not in loaded
 
 
 # sub-room of evaluation -> sub-rooms that it may import

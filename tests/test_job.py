@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-import evaluate
+from dbim_lightning import evaluate
 from dbim_lightning.evaluation import Evaluator, Protocol
 from dbim_lightning.evaluation.origin import Bridge
 from dbim_lightning.samplers import DBIM, Karras

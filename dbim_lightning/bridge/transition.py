@@ -40,7 +40,9 @@ class Transition(NamedTuple):
 
     def each(self) -> "Iterator[Transition]":
         """The transitions of (B,) times one by one, in numbers."""
-        return map(Transition, *(coefficient.tolist() for coefficient in self))
+        return map(
+            Transition, *(torch.as_tensor(each, dtype=torch.float64).tolist() for each in self)
+        )
 
 
 def dbim_transition(

@@ -9,7 +9,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from dbim_lightning.commands import word
+from dbim_lightning.commands import program, word
 from dbim_lightning.config import instantiate, parse_command, resolved
 from dbim_lightning.data.packed import pack
 from dbim_lightning.data.subset import settled
@@ -37,7 +37,7 @@ def main() -> None:
         contents = pack(pairs, folder, options.workers, options.skip_broken, known)
         left_out = contents["left_out"]
         print(f"{split}: {len(contents['names']):,} pairs, {len(left_out)} left out", *left_out)
-    print(f"Train: python train.py dataset=packed {word('dataset.root', options.o)}")
+    print(f"Train: {program('train')} dataset=packed {word('dataset.root', options.o)}")
 
 
 if __name__ == "__main__":

@@ -238,7 +238,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", nargs="*", metavar="key=value", help="as of evaluate.py")
+    parser.add_argument("words", nargs="*", metavar="key=value", help="as of an evaluation")
     parser.add_argument("-o", type=Path, required=True, metavar="DIR", help="numbers and pictures")
     options = parser.parse_intermixed_args()
     nfes = list(dict.fromkeys(calls(options.words, [5, 10, 20, 50, 100])))

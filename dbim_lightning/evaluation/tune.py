@@ -1,8 +1,8 @@
 """Tunes DBIM for a bridge: python -m dbim_lightning.evaluation.tune checkpoint=PATH nfe=5,10 -o DIR
 
-Optuna (pip install '.[tune]') searches sigma_max and rho of the sigma grid, eta and order, on
-validation images alone. For each NFE the best goes to DIR/dbim_nfe5.yaml and so on, for
-evaluate.py sampler=FILE and train.py sampler=FILE. The same command goes on where it was.
+Optuna (pip install 'dbim-lightning[tune]') searches sigma_max and rho of the sigma grid, eta and
+order, on validation images alone. For each NFE the best goes to DIR/dbim_nfe5.yaml and so on, for
+sampler=FILE of evaluations and trainings. The same command goes on where it was.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from dbim_lightning import config
 from dbim_lightning.bridge import BridgeDenoiser, device_named
-from dbim_lightning.commands import calls, word
+from dbim_lightning.commands import calls, program, word
 from dbim_lightning.data.subset import settled
 from dbim_lightning.errors import UserError, one_line_errors
 from dbim_lightning.evaluation.evaluator import Evaluator
@@ -27,7 +27,10 @@ try:
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 except ImportError as error:
-    raise SystemExit("error: tuning needs Optuna: pip install '.[tune]'") from error
+    raise SystemExit(
+        "error: tuning needs Optuna: pip install 'dbim-lightning[tune]' "
+        "(in a clone: pip install -e '.[tune]')"
+    ) from error
 
 FINALISTS, SEEDS = 3, 3
 FAST = {"sigma_max": 3.0, "rho": 4.0, "eta": 6.0, "order": 1}  # sampler=dbim_fast
@@ -200,7 +203,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", nargs="*", metavar="key=value", help="as of evaluate.py")
+    parser.add_argument("words", nargs="*", metavar="key=value", help="as of an evaluation")
     parser.add_argument("-o", type=Path, required=True, metavar="DIR", help="trials and YAMLs")
     parser.add_argument("--trials", type=int, default=40, help="for each NFE")
     parser.add_argument("--metric", help="the number to improve; the first of the protocol")
@@ -217,7 +220,7 @@ def main() -> None:
         sampler, scores = tuned(tuning, nfe, options.trials, options.o)
         path = options.o / f"dbim_nfe{nfe}.yaml"
         write_sampler(path, sampler, tuning, scores)
-        print(f"Sample: python evaluate.py {word('sampler', path)} nfe={nfe}")
+        print(f"Sample: {program('evaluate')} {word('sampler', path)} nfe={nfe}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from dbim_lightning.networks.blocks import (
 )
 
 
-class Stage(nn.Sequential):
+class Stage(nn.ModuleList):
     """Layers in a row, of which only residual blocks take the embedding.
 
     With `recompute`, blocks keep only their inputs for the backward pass.
@@ -169,9 +169,11 @@ class ADMUNet(nn.Module):
         stem = nn.Conv2d(images * in_channels, widths[0], 3, padding=1)
         self.input_blocks, skips = _encoder(build, stem, widths, num_res_blocks, num_heads)
         self.middle_block = Stage(
-            build.res(widths[-1], widths[-1]),
-            build.attention(widths[-1], num_heads),
-            build.res(widths[-1], widths[-1]),
+            [
+                build.res(widths[-1], widths[-1]),
+                build.attention(widths[-1], num_heads),
+                build.res(widths[-1], widths[-1]),
+            ]
         )
         heads_up = num_heads if num_heads_upsample == -1 else num_heads_upsample
         self.output_blocks = _decoder(build, skips, widths, num_res_blocks, heads_up)
@@ -194,14 +196,14 @@ class ADMUNet(nn.Module):
                 f"{near} or {near + self.divisor}, not {width}x{height}"
             )
 
-    def _require_labels(self, y: Tensor | None) -> None:
+    def _require_labels(self, y: Tensor | None, num_classes: int) -> None:
         if y is None:
             raise UserError("a network with num_classes needs the class labels y of the images")
         is_read_at_once = y.device.type == "cpu" and not torch.compiler.is_compiling()
-        if is_read_at_once and (y.min() < 0 or y.max() >= self.num_classes):
+        if is_read_at_once and (y.min() < 0 or y.max() >= num_classes):
             raise UserError(
                 f"class labels from {y.min()} to {y.max()}: this network has num_classes="
-                f"{self.num_classes}, the first being 0"
+                f"{num_classes}, the first being 0"
             )
 
     def forward(self, x: Tensor, c_noise: Tensor, x_T: Tensor, y: Tensor | None = None) -> Tensor:
@@ -223,8 +225,8 @@ class ADMUNet(nn.Module):
                 f"x_T of {tuple(x_T.shape)} for x of {tuple(x.shape)}: give equal shapes"
             )
         if self.num_classes is not None:
-            self._require_labels(y)
-        dtype = self.out[-1].weight.dtype
+            self._require_labels(y, self.num_classes)
+        dtype = self.out[-1].get_parameter("weight").dtype
         with torch.autocast(x.device.type, enabled=False):
             emb = self.time_embed(timestep_embedding(c_noise, self.model_channels).to(dtype))
         if self.label_emb is not None:
@@ -246,15 +248,15 @@ def _encoder(
     build: _Builder, stem: nn.Conv2d, widths: list[int], num_res_blocks: int, num_heads: int
 ) -> tuple[nn.ModuleList, list[int]]:
     """The way down, and the channels of each stage's output."""
-    stages = nn.ModuleList([Stage(stem)])
+    stages = nn.ModuleList([Stage([stem])])
     skips = [widths[0]]
     for level, width in enumerate(widths):
         if level > 0:
-            stages.append(Stage(build.resample(Downsample, skips[-1])))
+            stages.append(Stage([build.resample(Downsample, skips[-1])]))
             skips.append(skips[-1])
         for _ in range(num_res_blocks):
             stages.append(
-                Stage(build.res(skips[-1], width), *build.attend(level, width, num_heads))
+                Stage([build.res(skips[-1], width), *build.attend(level, width, num_heads)])
             )
             skips.append(width)
     return stages, skips
@@ -269,7 +271,7 @@ def _decoder(
     for level, width in reversed(list(enumerate(widths))):
         for i in range(num_res_blocks + 1):
             stage = Stage(
-                build.res(channels + skips.pop(), width), *build.attend(level, width, num_heads)
+                [build.res(channels + skips.pop(), width), *build.attend(level, width, num_heads)]
             )
             if level > 0 and i == num_res_blocks:
                 stage.append(build.resample(Upsample, width))

@@ -1,10 +1,13 @@
 """Building blocks of the ADM U-Net (Dhariwal & Nichol 2021), with the published parameter names."""
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -12,7 +15,7 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(32, channels)
 
 
-def zeroed(module: nn.Module) -> nn.Module:
+def zeroed(module: M) -> M:
     """Sets all parameters to zero, so that a residual branch starts as nothing."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)

@@ -15,10 +15,10 @@ def require_image_size(network: nn.Module, dataset: Mapping[str, Any]) -> None:
     Raises:
         UserError: a size that the network says it cannot take.
     """
-    size = dataset.get("image_size")
-    if size is not None and hasattr(network, "require_size"):
+    size, require_size = dataset.get("image_size"), getattr(network, "require_size", None)
+    if size is not None and require_size is not None:
         try:
-            network.require_size(size, size)
+            require_size(size, size)
         except UserError as error:
             raise UserError(f"dataset.image_size={size}: {error}") from error
 

@@ -99,7 +99,8 @@ class DBIM(Sampler):
                 terms = [(step.k, x), (step.k_T, x_T)]
                 terms += [(w * step.k_0, x_0) for w, x_0 in zip(weights, estimates, strict=True)]
                 terms += [] if eps is None else [(step.omega, eps)]
-                x = combine(*zip(*terms, strict=True), out=unheld(x))
+                coefficients, images = zip(*terms, strict=True)
+                x = combine(coefficients, images, out=unheld(x))
             yield State(t, x, x_0_hat)
 
 

@@ -50,11 +50,7 @@ class PriorGuidance(Sampler):
         if not isinstance(self.nfe, int) or self.nfe < 4:
             raise UserError(f"nfe={self.nfe} with guidance: use 4 or more, an estimate takes two")
         object.__setattr__(self, "sampler", replace(self.sampler, nfe=self.nfe // 2))
-
-    @property
-    def clip_denoised(self) -> bool:
-        """As the sampler has it."""
-        return self.sampler.clip_denoised
+        object.__setattr__(self, "clip_denoised", self.sampler.clip_denoised)
 
     @property
     def calls(self) -> int:

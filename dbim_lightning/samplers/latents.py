@@ -108,7 +108,9 @@ def encode(
     times = sampler.times(schedule)
     x, missed = estimate.with_known(x_0.to(x_T)), []
 
-    def solved(g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor, furthest: float) -> Tensor:
+    def solved(
+        g: Callable[[Tensor], Tensor], y: Tensor, k: Tensor | float, furthest: float
+    ) -> Tensor:
         y, by = _fixed_point(g, y, k, furthest, tolerance, max_calls)
         missed.append(by)
         return y
@@ -132,7 +134,7 @@ def encode(
 
     eps = booting(torch.zeros_like(x_T))
     if schedule.source_noise:
-        eps = solved(booting, eps, torch.tensor(c), FURTHEST) if exact else booting(eps)
+        eps = solved(booting, eps, c, FURTHEST) if exact else booting(eps)
     estimate.require_finite()
     if not exact:
         return Code(eps, times[0].item(), torch.full((len(x),), torch.nan), estimate.calls)
@@ -219,7 +221,7 @@ def interpolate(eps_1: Tensor, eps_2: Tensor, weights: Sequence[float]) -> Tenso
 def _fixed_point(
     g: Callable[[Tensor], Tensor],
     y: Tensor,
-    k: Tensor,
+    k: Tensor | float,
     furthest: float,
     tolerance: float,
     max_calls: int,

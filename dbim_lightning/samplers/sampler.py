@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -104,6 +104,7 @@ class Sampler(ABC):
         clip_denoised: clamp every estimate of x_0 to [-1, 1].
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     nfe: int
     clip_denoised: bool = True
 

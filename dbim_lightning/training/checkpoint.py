@@ -57,5 +57,5 @@ def require_resumable(path: Path) -> None:
     if not is_whole:
         raise UserError(
             f"{path} cannot be gone on from, its state of the training is not whole: give a "
-            "checkpoint of train.py; weights=FILE begins with its weights alone"
+            "checkpoint of a training; weights=FILE begins with its weights alone"
         )

@@ -11,7 +11,7 @@ from typing import Any
 import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 
-from dbim_lightning.commands import word
+from dbim_lightning.commands import program, word
 from dbim_lightning.errors import UserError
 from dbim_lightning.training.checkpoints import Checkpoints, tell
 from dbim_lightning.training.folder import LAST
@@ -148,4 +148,4 @@ def requeue() -> None:
 
 def how_to_resume(step: int, folder: Path) -> str:
     """What to tell whoever has to go on by hand, below the progress bar."""
-    return f"\nSaved step {step}. Resume with: python train.py {word('resume', folder / LAST)}"
+    return f"\nSaved step {step}. Resume with: {program('train')} {word('resume', folder / LAST)}"

@@ -153,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
     imported = names.add_parser("import", help="published weights -> one self-describing file")
     imported.add_argument("--network", required=True, help="of conf/network, such as adm_e2h")
     imported.add_argument("--schedule", required=True, help="of conf/schedule, such as vp")
-    exported = names.add_parser("export", help="a checkpoint of train.py -> the same")
+    exported = names.add_parser("export", help="a checkpoint of a training -> the same")
     exported.add_argument("--raw", action="store_true", help="the raw weights, not their EMA")
     for command in (imported, exported):
         command.add_argument("source", metavar="SOURCE")

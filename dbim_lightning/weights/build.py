@@ -28,7 +28,7 @@ def build_denoiser(config: dict[str, Any]) -> BridgeDenoiser:
     """
     denoiser = _make("denoiser", config.get("denoiser", {}), _OF_DENOISERS)
     if not isinstance(denoiser, BridgeDenoiser):
-        raise UserError(f"{type(denoiser).__name__} is no BridgeDenoiser: use a file of train.py")
+        raise UserError(f"{type(denoiser).__name__} is no BridgeDenoiser: use a file of a training")
     return denoiser
 
 

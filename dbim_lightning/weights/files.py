@@ -17,6 +17,7 @@ from torch import Tensor
 from dbim_lightning import commands
 from dbim_lightning.archives import UNREADABLE, require_no_bomb
 from dbim_lightning.bridge import BridgeDenoiser
+from dbim_lightning.commands import program
 from dbim_lightning.errors import UserError
 from dbim_lightning.files import whole
 from dbim_lightning.strangers import require_harmless, require_plain
@@ -86,7 +87,7 @@ def read_denoiser(path: Path, raw: bool = False, trusted: Collection[str] = ()) 
     content = read_tensors(path)
     if CONFIG_KEY not in content:
         raise UserError(
-            f"{path} does not say how to rebuild its network, as files of train.py do: import it "
+            f"{path} does not say how to rebuild its network, as files of a training do: import it "
             f"with python -m dbim_lightning.weights import {commands.path(path)} --network NAME "
             "--schedule NAME -o FILE.safetensors"
         )
@@ -119,16 +120,15 @@ def _weights(path: Path, content: dict[str, Any], prefix: str = "") -> dict[str,
         if not is_plain or value.nbytes > value.untyped_storage().nbytes():
             raise UserError(f"{path}: {key} is sparse, quantised or repeats itself: no weights")
     if not weights:
-        raise UserError(f"{path} holds no weights of a denoiser: use a file of train.py")
+        raise UserError(f"{path} holds no weights of a denoiser: use a file of a training")
     return weights
 
 
 def _step(path: Path, content: dict[str, Any], key: str) -> int:
     step = content.get(key)
-    is_step = isinstance(step, int | str) and str(step).isdecimal() and len(str(step)) < 16
-    if not is_step:
-        raise UserError(f"{path}: {key}={step!r:.99} is no number of steps: use another file")
-    return int(step)
+    if isinstance(step, int | str) and str(step).isdecimal() and len(str(step)) < 16:
+        return int(step)
+    raise UserError(f"{path}: {key}={step!r:.99} is no number of steps: use another file")
 
 
 def _configuration(path: Path, saved: Any, trusted: Collection[str]) -> dict[str, Any]:
@@ -149,7 +149,9 @@ def _plain(path: Path, saved: Any) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_whole = False
     if not is_whole:
-        raise UserError(f"{path}: its configuration describes no denoiser: use a file of train.py")
+        raise UserError(
+            f"{path}: its configuration describes no denoiser: use a file of a training"
+        )
     return config
 
 
@@ -239,6 +241,7 @@ def newest_checkpoint(runs: Path) -> Path:
     finished = sorted(runs.glob("**/training.json"), key=lambda path: path.stat().st_mtime)
     if not finished:
         raise UserError(
-            f"no finished run under {runs}: train one with python train.py, or give checkpoint=PATH"
+            f"no finished run under {runs}: train one with {program('train')}, "
+            "or give checkpoint=PATH"
         )
     return finished[-1].parent / "checkpoints" / "last.ckpt"

@@ -69,7 +69,7 @@ def test_code_in_a_pickle_is_never_run(tmp_path):
 
 def test_checkpoint_of_another_program(tmp_path):
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "a.ckpt")
-    with pytest.raises(UserError, match=r"as files of train\.py do"):
+    with pytest.raises(UserError, match=r"as files of a training do"):
         read_denoiser(tmp_path / "a.ckpt")
 
 

@@ -24,9 +24,9 @@ from dbim_lightning.evaluation.features import FeatureNetwork
 from dbim_lightning.evaluation.metrics import FeatureDistance, PairedMetrics
 from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.samplers import DBIM
+from dbim_lightning.train import make_evaluations
 from dbim_lightning.training import EMA, BridgeModule, Checkpoints, Evaluations, PairDataModule
 from dbim_lightning.training.loggers import make_loggers
-from train import make_evaluations
 
 SAMPLERS = [DBIM(2), DBIM(4)]
 

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dbim_lightning.commands import word
+from dbim_lightning.commands import program, word
 from dbim_lightning.data.prepare import diode, edges2handbags, imagenet
 from dbim_lightning.data.prepare.download import fits
 from dbim_lightning.data.prepare.recipe import make
@@ -99,7 +99,7 @@ def prepare_packed(options: Namespace) -> None:
         if spare.is_dir():
             print(f"Not needed any more: {spare}")
     usual = Path("data", options.name, f"{recipe.image_size}px")
-    print(f"Train: python train.py {recipe.train}{root_choice(folder, usual)}")
+    print(f"Train: {program('train')} {recipe.train}{root_choice(folder, usual)}")
 
 
 def prepare_imagenet(options: Namespace) -> None:
@@ -109,7 +109,7 @@ def prepare_imagenet(options: Namespace) -> None:
     report(folder, counts, imagenet.PUBLISHED)
     choices = "dataset=imagenet_inpaint_center network=adm_imagenet schedule=i2sb"
     root = root_choice(folder, Path("data/imagenet"))
-    print(f"Train: python train.py {choices} training=published{root}")
+    print(f"Train: {program('train')} {choices} training=published{root}")
 
 
 def report(
@@ -130,7 +130,7 @@ def report(
 
 
 def root_choice(folder: Path, usual: Path) -> str:
-    """The key that tells train.py where the data are, unless it looks there anyhow."""
+    """The key that tells a training where the data are, unless it looks there anyhow."""
     return "" if folder == usual else f" {word('dataset.root', folder)}"
 
 

@@ -26,7 +26,7 @@ class Recipe:
     pairs: (unpacked folder, split, image size) -> what is packed.
     image_size: of the papers.
     published: split -> number of pairs.
-    train: the choices for train.py.
+    train: the choices for a training.
     lists: files that may be given beside the archives.
     """
 
