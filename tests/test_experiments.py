@@ -40,7 +40,7 @@ SMALL_NETWORK = [
 
 def packed_pairs(folder, size):
     """As `python -m dbim_lightning.data.prepare` leaves a data set of the papers."""
-    strips = as_strips(folder / "strips", some_pairs(60, size, size))
+    strips = as_strips(folder / "strips", some_pairs(40, size, size))
     for split in ("train", "validation", "test"):
         pack(PairedFolder(split, strips, image_size=size), folder / "packed" / split)
     return folder / "packed"
@@ -57,14 +57,18 @@ DATA = {
     "diode": lambda folder: packed_pairs(folder, 256),
     "edges2handbags": lambda folder: packed_pairs(folder, 64),
     "imagenet_inpaint_center": imagenet,
-    "own_pairs_64": lambda folder: as_strips(folder / "strips", some_pairs(20, 64, 64)),
-    "own_pairs_256": lambda folder: as_strips(folder / "strips", some_pairs(20, 256, 300)),
+    "own_pairs_64": lambda folder: as_strips(folder / "strips", some_pairs(40, 64, 64)),
+    "own_pairs_256": lambda folder: as_strips(folder / "strips", some_pairs(40, 256, 300)),
 }
 REPLACED = {  # beside TWO_STEPS
     "demo": [],
     "diode": [*SMALL_BATCH, *SMALL_NETWORK],
     "edges2handbags": [*SMALL_BATCH, *SMALL_NETWORK],
-    "imagenet_inpaint_center": [*SMALL_BATCH, *SMALL_NETWORK],
+    "imagenet_inpaint_center": [
+        *SMALL_BATCH,
+        *SMALL_NETWORK,
+        "trainer.accumulate_grad_batches=2",
+    ],
     "own_pairs_64": SMALL_BATCH,
     "own_pairs_256": [*SMALL_BATCH, *SMALL_NETWORK],
 }
