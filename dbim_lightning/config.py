@@ -126,7 +126,7 @@ def checked(cfg: DictConfig, options: Mapping[str, Any]) -> DictConfig:
 def _check(node: dict[str, Any], prefix: str, options: Mapping[str, Any]) -> None:
     """Converts the values of a node, and of the nodes in it."""
     hints = _type_hints(node) if "_target_" in node else {}
-    if node.get("_partial_"):  # what it is called with is seen late otherwise
+    if node.get("_partial_"):  # else seen only when it is called
         _require_taken(node, prefix)
     for name, value in node.items():
         key = f"{prefix}{name}"
