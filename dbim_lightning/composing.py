@@ -48,7 +48,7 @@ def check_overrides(name: str, cfg: DictConfig, overrides: Sequence[str]) -> Non
         group = key.replace(".", "/")
         if group != key and (CONF / group).is_dir() and not value.startswith("{"):
             raise UserError(f"{word}: conf/{group} has the choices, write {group}={value}")
-        is_known = "_target_" in value or _is_group(key) or _of_earlier_run(key, name, overrides)
+        is_known = "_target_" in value or is_group(key) or _of_earlier_run(key, name, overrides)
         if not word.startswith("+") or is_known:
             continue
         known = known_keys(name, overrides)
@@ -76,13 +76,13 @@ def takes(cfg: DictConfig, key: str) -> bool:
 def _of_earlier_run(key: str, name: str, words: Sequence[str]) -> bool:
     """Whether a key may be one of a data set that the command line does not name."""
     is_resumed = name == "evaluate" or any(word.startswith("resume=") for word in words)
-    is_named = any(word.lstrip("+").startswith("dataset=") for word in words)
+    is_named = any(re.match(r"\+?(dataset|experiment)=", word) for word in words)
     return key.startswith("dataset.") and is_resumed and not is_named
 
 
 def known_keys(name: str, overrides: Sequence[str]) -> set[str]:
     """Every key that a configuration has or that the classes which it names would take."""
-    groups = [word.partition(",")[0] for word in overrides if _is_group(word.partition("=")[0])]
+    groups = [word.partition(",")[0] for word in overrides if is_group(word.partition("=")[0])]
     try:
         cfg = _composed(name, groups)
     except HydraException:  # a choice that is a sweep of its own kind
@@ -125,7 +125,7 @@ def one_line_hydra_errors(name: str, overrides: Sequence[str] | None = None) -> 
         if "Config group" not in str(error):
             raise
         words = sys.argv[1:] if overrides is None else overrides
-        groups = " ".join(word for word in words if _is_group(word.partition("=")[0]))
+        groups = " ".join(word for word in words if is_group(word.partition("=")[0]))
         raise UserError(f"{groups}: give names of choices, --help has them") from error
 
 
@@ -147,7 +147,8 @@ def _own_folder() -> Path | None:
     return flags.parse_known_args()[0].config_dir
 
 
-def _is_group(key: str) -> bool:
+def is_group(key: str) -> bool:
+    """Whether the word KEY=… chooses from a group, in conf or in a folder of one's own."""
     folders = [CONF, _own_folder() or CONF]
     return "@" in key or any((folder / key.lstrip("+")).is_dir() for folder in folders)
 

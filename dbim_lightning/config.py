@@ -126,6 +126,8 @@ def checked(cfg: DictConfig, options: Mapping[str, Any]) -> DictConfig:
 def _check(node: dict[str, Any], prefix: str, options: Mapping[str, Any]) -> None:
     """Converts the values of a node, and of the nodes in it."""
     hints = _type_hints(node) if "_target_" in node else {}
+    if node.get("_partial_"):  # else seen only when it is called
+        _require_taken(node, prefix)
     for name, value in node.items():
         key = f"{prefix}{name}"
         inner = [each for each in options if each.startswith(f"{key}.")]
@@ -136,6 +138,17 @@ def _check(node: dict[str, Any], prefix: str, options: Mapping[str, Any]) -> Non
             _check(value, f"{key}.", options)
         if key in options or name in hints:
             node[name] = converted(key, value, options.get(key, hints.get(name)))
+
+
+def _require_taken(node: dict[str, Any], prefix: str) -> None:
+    """Refuses options that the class of a node does not take."""
+    options = {key: value for key, value in node.items() if not str(key).startswith("_")}
+    try:
+        inspect.signature(located(node)).bind_partial(**options)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{prefix.rstrip('.')}: {node['_target_']} {error}; ~{prefix}KEY leaves one out"
+        ) from error
 
 
 def _type_hints(node: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dbim_lightning.composing import keys_in, takes, unknown_key
+from dbim_lightning.composing import is_group, keys_in, takes, unknown_key
 from dbim_lightning.config import checked, resolved
 from dbim_lightning.errors import UserError
 from dbim_lightning.resolvers import CONF
@@ -43,8 +43,8 @@ def resumed(saved: dict[str, Any], cfg: DictConfig, words: Sequence[str]) -> Dic
     keys, before = [], command if isinstance(command, list) else []
     for word in words:
         key = word.lstrip("+").partition("=")[0]
-        is_group = any(sign in key for sign in "@/~") or OmegaConf.is_dict(_select(again, key))
-        if is_group or key.endswith("_target_") or _is_in(key, fixed):
+        is_whole = is_group(key) or OmegaConf.is_dict(_select(again, key))
+        if is_whole or "~" in key or key.endswith("_target_") or _is_in(key, fixed):
             if word in before:
                 continue
             raise UserError(

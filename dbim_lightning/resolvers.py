@@ -30,7 +30,8 @@ def _groups(name: str) -> str:
 
 def _groups_in(path: Path) -> list[str]:
     defaults = OmegaConf.to_container(OmegaConf.load(path)).get("defaults", [])
-    return [next(iter(part)).partition("@")[0] for part in defaults if isinstance(part, dict)]
+    keys = [next(iter(part)).partition("@")[0] for part in defaults if isinstance(part, dict)]
+    return [key for key in keys if not key.startswith("override ")]
 
 
 def _annotated(name: str) -> str:

@@ -30,6 +30,8 @@ CHOICES = [
 ]
 MUST_BE_GIVEN = {
     "listed": ["sampler.grid.times=[0.9,0.5,0.1,0.05,1e-4]"],
+    "own_pairs_64": ["dataset.root=x"],
+    "own_pairs_256": ["dataset.root=x"],
     "packed": ["dataset.root=x"],
     "paired_folder": ["dataset.root=x"],
     "restoration": ["dataset.root=x"],
@@ -206,11 +208,11 @@ def test_choices_of_ones_own_folder_count(tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "fast.yaml").write_text("# @package _global_\nseed: 3\n")
     monkeypatch.setattr("sys.argv", ["train.py", f"--config-dir={tmp_path}"])
-    cfg = compose("train", ["+experiment=fast"])
-    check_overrides("train", cfg, ["+experiment=fast"])
+    cfg = compose("train", ["experiment=fast"])
+    check_overrides("train", cfg, ["experiment=fast"])
     assert cfg.seed == 3
     with pytest.raises(UserError, match="no key sed: the nearest are seed"):
-        compose("train", ["+experiment=fast", "sed=1"])
+        compose("train", ["experiment=fast", "sed=1"])
 
 
 def test_a_sampler_takes_its_own_settings_of_those_for_all_and_no_misspelt_one():

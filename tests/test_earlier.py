@@ -63,6 +63,8 @@ def test_a_resumed_run_has_todays_keys_that_its_file_lacks():
     [
         "network=adm_small",
         "metrics@evaluation.metrics=offline",
+        "objective/times=lambda",
+        "experiment=demo",
         "network.model_channels=64",
         "schedule.beta_d=1",
         "statistics.cov_xy=0.1",
@@ -75,6 +77,16 @@ def test_a_resumed_run_has_todays_keys_that_its_file_lacks():
 def test_what_cannot_change_in_a_resumed_run_is_refused_by_name(word):
     with pytest.raises(UserError, match=f"{word.replace('~', '.')} cannot change in a resumed run"):
         again(saved(), word)
+
+
+def test_a_resumed_run_takes_the_experiment_that_it_is():
+    words = ["experiment=own_pairs_64", "dataset.root=x", "training.batch_size=8"]
+    earlier = resolved(checked(compose("train", words), TRAIN)) | {"command": words}
+    cfg = again(earlier, *words, "trainer.max_steps=9")
+    assert (cfg["data"]["batch_size"], cfg["trainer"]["max_steps"]) == (8, 9)
+    assert cfg["dataset"] == earlier["dataset"]
+    with pytest.raises(UserError, match="experiment=own_pairs_256 cannot change"):
+        again(earlier, "experiment=own_pairs_256", "dataset.root=x")
 
 
 def dataset_of(*words):

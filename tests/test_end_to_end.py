@@ -211,7 +211,10 @@ def test_ctrl_c_leaves_resumable_checkpoint_and_says_how(runs, openmoji_root):
     ("script", "others"),
     [
         ("train", set()),
-        ("evaluate", {"network", "objective", "preconditioning", "schedule", "training"}),
+        (
+            "evaluate",
+            {"experiment", "network", "objective", "preconditioning", "schedule", "training"},
+        ),
     ],
 )
 def test_help_shows_every_group_and_key_of_the_configuration(script, others):
