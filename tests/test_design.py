@@ -2,51 +2,31 @@
 
 import json
 import os
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import ROOT, TINY, run
+from pages import files, write_files
 
 from dbim_lightning.evaluation.report.plot import plot
 from dbim_lightning.evaluation.report.rows import find_jobs
 
-DESIGN = (ROOT / "docs" / "design.md").read_text()
 AROUND = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
 SHORT = [*TINY, "trainer.max_steps=2", "trainer.val_check_interval=2"]
 
 
-def files() -> dict[str, str]:
-    """Path -> content of every file in the text: a code block, with its name before it."""
-    found = re.findall(r"`([\w./]+\.(?:py|yaml))`[^`\n]*\n\n```\w+\n(.*?)```", DESIGN, re.DOTALL)
-    return dict(found)
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    for name, content in files().items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+    write_files("design.md", tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     return tmp_path
 
 
 def test_every_file_is_a_screen_at_most():
-    lengths = {name: len(content.splitlines()) for name, content in files().items()}
-    assert len(lengths) == 10
+    lengths = {name: len(content.splitlines()) for name, content in files("design.md").items()}
+    assert len(lengths) == 8
     assert max(lengths.values()) < 40
-
-
-def test_a_sampler_of_another_paper(folder, trained):
-    options = [f"runs={trained.parent}", "nfe=5", "num_images=4", "metrics=paired"]
-    options += ["sampler=euler_sde", "sampler.eta=0.5", f"hydra.run.dir={folder / 'run'}"]
-    run("evaluate.py", f"--config-dir={folder / 'conf'}", *options)
-    row = json.loads((folder / "run" / "results.json").read_text())
-    assert row["sampler"]["_target_"] == "euler_sde.EulerSDE"
-    assert row["sampler"]["eta"] == 0.5
-    assert row["nfe"] == row["cost"]["nfe_counted"] == 5
 
 
 def test_an_objective_a_dataset_and_a_schedule(folder):
