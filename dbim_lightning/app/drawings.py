@@ -44,11 +44,11 @@ def uploaded(path: Path, side: int) -> str:
         image = read_image(path)
     except UserError as error:
         raise UserError(str(error).replace(str(path), path.name)) from error
-    return for_pad(ImageOps.pad(image, (side, side), color="white"))
+    return url(ImageOps.pad(image, (side, side), color="white"))
 
 
-def for_pad(image: Image.Image) -> str:
-    """A data URL."""
+def url(image: Image.Image) -> str:
+    """A data URL, which is a picture in itself."""
     file = io.BytesIO()
     image.save(file, "png")
     return DATA + base64.b64encode(file.getvalue()).decode()

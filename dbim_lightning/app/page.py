@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from dbim_lightning.app import drawings
-from dbim_lightning.app.pad import pad
+from dbim_lightning.app.pad import examples, pad
 from dbim_lightning.app.studio import NOISES, Settings, Studio
 from dbim_lightning.errors import UserError
 
@@ -18,16 +19,14 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 EXAMPLES = sorted((HERE / "examples").glob("*.png"))
 FONTS = ["system-ui", "sans-serif"]  # of the system, so that none is loaded
-THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=FONTS)
+THEME = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=FONTS)
 CSS = (HERE / "page.css").read_text(encoding="utf-8")
 LARGEST_FILE = "20mb"
-BARE: dict[str, Any] = {"show_label": False, "interactive": False, "buttons": []}
-IMAGE = BARE | {"format": "png"}
 
 TITLE = "Diffusion bridge, live"
 HEAD = (
-    f"# {TITLE}\nDraw on the left: in a few network calls the bridge carries your drawing to the "
-    "picture on the right."
+    f"# {TITLE}\nDraw: while you do, a diffusion bridge carries your lines to a picture, in a few "
+    "network calls."
 )
 CREDITS = (
     "The examples are of [OpenMoji](https://openmoji.org) – the open-source emoji and icon "
@@ -79,11 +78,9 @@ class Page:
                 with gr.Column(min_width=300):
                     self.drawing = pad(self.side, self.examples[0])
                     self.upload = gr.UploadButton("Upload a picture", file_types=["image"])
-                    self.gallery = gr.Gallery(
-                        EXAMPLES, columns=6, allow_preview=False, **BARE, elem_id="examples"
-                    )
+                    self.shelf = examples(self.examples)
                 with gr.Column(min_width=300):
-                    self.picture = gr.Image(**IMAGE, elem_id="picture")
+                    self.picture = gr.HTML(elem_id="picture")
                     self.told = gr.HTML(elem_id="told")
                     self.sampler = gr.Dropdown(names, value="dbim_fast", label="Sampler")
                     self.nfe = gr.Slider(2, 50, 5, step=1, label="Network calls (NFE)")
@@ -97,10 +94,10 @@ class Page:
     def _lay_out_tabs(self, names: list[str]) -> None:
         with gr.Tab(WAY):
             gr.Markdown(WAY_TOLD)
-            self.way = gr.Image(**IMAGE, elem_classes="strip")
+            self.way = gr.HTML(elem_classes="strip")
         with gr.Tab(FOUR):
             gr.Markdown(FOUR_TOLD)
-            self.four = gr.Image(**IMAGE, elem_classes="strip")
+            self.four = gr.HTML(elem_classes="strip")
         with gr.Tab(BETWEEN):
             gr.Markdown(BETWEEN_TOLD)
             choices = [(str(i + 1), i) for i in range(NOISES)]
@@ -109,7 +106,7 @@ class Page:
                     gr.Radio(choices, value=i, label=label, min_width=150)
                     for i, label in enumerate(["From noise", "To noise"])
                 ]
-            self.between = gr.Image(**IMAGE, elem_classes="strip")
+            self.between = gr.HTML(elem_classes="strip")
         with gr.Tab(TWO):
             gr.Markdown(TWO_TOLD)
             self.rivals, self.compared = [], []
@@ -117,7 +114,7 @@ class Page:
                 for name in ("dbim", "dbim_fast"):
                     with gr.Column(min_width=150):
                         self.rivals.append(gr.Dropdown(names, value=name, label="Sampler"))
-                        image = gr.Image(**IMAGE, elem_classes="strip")
+                        image = gr.HTML(elem_classes="strip")
                         self.compared.append((image, gr.HTML()))
 
     def _connect(self) -> None:
@@ -135,7 +132,7 @@ class Page:
         )
         self._on(shown, self.draw_below, [*chosen, *settings], below)
         self._on([self.upload.upload], self.take, [self.upload], [self.drawing])
-        self._on([self.gallery.select], self.choose, [], [self.drawing])
+        self._on([self.shelf.click], self.choose, [], [self.drawing])
         self._on([self.sampler.input], self.suit, [self.sampler], [self.eta])
         self.tabs.select(_label, outputs=opened, show_progress="hidden", api_visibility="private")
 
@@ -156,7 +153,11 @@ class Page:
 
     def draw(self, drawing: str, *settings: Any) -> dict:
         picture, took, way = self.studio.draw(drawing, Settings(*settings))
-        return {self.picture: picture, self.told: took, self.way: way}
+        return {
+            self.picture: _shown(picture, "What the bridge makes of the drawing"),
+            self.told: took,
+            self.way: _shown(way, WAY_TOLD),
+        }
 
     def draw_below(
         self, tab: str, first: int, second: int, left: str, right: str, drawing: str, *settings: Any
@@ -164,19 +165,21 @@ class Page:
         """What the opened tab shows."""
         studio, chosen = self.studio, Settings(*settings)
         if tab == FOUR:
-            return {self.four: studio.noises(drawing, chosen)}
+            return {self.four: _shown(studio.noises(drawing, chosen), FOUR_TOLD)}
         if tab == BETWEEN:
-            return {self.between: studio.between(drawing, chosen, first, second)}
+            strip = studio.between(drawing, chosen, first, second)
+            return {self.between: _shown(strip, BETWEEN_TOLD)}
         shown = {self.told: gr.skip()}
         if tab == TWO:
             for (image, took), name in zip(self.compared, (left, right), strict=True):
-                shown[image], shown[took] = studio.compare(drawing, chosen, name)
+                picture, shown[took] = studio.compare(drawing, chosen, name)
+                shown[image] = _shown(picture, f"What {name} makes of the drawing")
         return shown
 
     def take(self, path: str) -> dict:
         return {self.drawing: drawings.uploaded(Path(path), self.side)}
 
-    def choose(self, event: gr.SelectData) -> dict:
+    def choose(self, event: gr.EventData) -> dict:
         return {self.drawing: self.examples[event.index]}
 
     def suit(self, sampler: str) -> dict:
@@ -188,6 +191,11 @@ class Page:
         return gr.Slider(
             0, 10, eta or 0, step=0.1, label="Noise (eta)", interactive=eta is not None
         )
+
+
+def _shown(image: Image.Image, told: str) -> str:
+    """HTML of a picture, and what it shows for those who do not see it."""
+    return f'<img src="{drawings.url(image)}" alt="{html.escape(told)}">'
 
 
 def _label(event: gr.SelectData) -> str:
@@ -220,5 +228,5 @@ def serve(studio: Studio, host: str, port: int) -> None:
             f"cannot listen on port={port} of host={host}: another program does, or the host is "
             f"none of this machine; give port={port + 1}, say"
         ) from error
-    print(f"{studio.name}: http://{host}:{port} (Ctrl-C ends it)")
+    print(f"{studio.name}: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     page.block_thread()
