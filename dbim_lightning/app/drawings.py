@@ -17,6 +17,7 @@ from dbim_lightning.pictures import to_uint8
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF")  # none that runs other programs
 LARGEST = 25_000_000  # pixels of an upload
 PAD = 512  # px of the pad's side, roughly
+SHORTEST = 8  # px of an upload's side
 DATA = "data:image/png;base64,"
 
 
@@ -40,6 +41,11 @@ def uploaded(path: Path, side: int) -> str:
             raise UserError(
                 f"{path} has {width:,} x {height:,} pixels: make it smaller, up to "
                 f"{LARGEST // 10**6} million are taken"
+            )
+        if min(width, height) < SHORTEST or max(width, height) > side * min(width, height) // 8:
+            raise UserError(
+                f"{path} has {width:,} x {height:,} pixels: give a picture of {SHORTEST} or more "
+                "on each side, and no line"
             )
         image = read_image(path)
     except UserError as error:

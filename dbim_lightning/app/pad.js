@@ -1,4 +1,4 @@
-// The pad: black lines on white, sent while they are drawn. Of gr.HTML: element, props, trigger, watch.
+// The pad: black lines on white, sent while they are drawn. Of gr.HTML: element, props, watch.
 const canvas = element.querySelector("canvas");
 const pen = canvas.getContext("2d", { willReadFrequently: true });
 const side = canvas.width;
@@ -27,7 +27,6 @@ function keep() {
 function send() {
   sent = performance.now();
   props.value = canvas.toDataURL("image/png");
-  trigger("input");
 }
 
 function place(event) {

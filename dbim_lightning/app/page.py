@@ -22,6 +22,7 @@ FONTS = ["system-ui", "sans-serif"]  # of the system, so that none is loaded
 THEME = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=FONTS)
 CSS = (HERE / "page.css").read_text(encoding="utf-8")
 LARGEST_FILE = "20mb"
+FIRST = "dbim_fast"  # the best in few calls
 
 TITLE = "Diffusion bridge, live"
 HEAD = (
@@ -74,17 +75,20 @@ class Page:
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
             self.blocks = blocks
             gr.Markdown(HEAD)
-            with gr.Row():
+            with gr.Row():  # two, so that a narrow page has the picture right below the pad
                 with gr.Column(min_width=300):
                     self.drawing = pad(self.side, self.examples[0])
-                    self.upload = gr.UploadButton("Upload a picture", file_types=["image"])
-                    self.shelf = examples(self.examples)
                 with gr.Column(min_width=300):
-                    self.picture = gr.HTML(elem_id="picture")
+                    self.picture = gr.HTML(elem_id="picture", elem_classes="picture")
                     self.told = gr.HTML(elem_id="told")
-                    self.sampler = gr.Dropdown(names, value="dbim_fast", label="Sampler")
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    self.shelf = examples(self.examples)
+                    self.upload = gr.UploadButton("Upload a picture", file_types=["image"])
+                with gr.Column(min_width=300):
+                    self.sampler = gr.Dropdown(names, value=FIRST, label="Sampler")
                     self.nfe = gr.Slider(2, 50, 5, step=1, label="Network calls (NFE)")
-                    self.eta = self._eta("dbim_fast")
+                    self.eta = self._eta(FIRST)
                     self.seed = gr.Slider(0, 99, 0, step=1, label="Seed")
             with gr.Tabs() as self.tabs:
                 self._lay_out_tabs(names)
@@ -111,10 +115,10 @@ class Page:
             gr.Markdown(TWO_TOLD)
             self.rivals, self.compared = [], []
             with gr.Row():
-                for name in ("dbim", "dbim_fast"):
+                for name in ("dbim", FIRST):
                     with gr.Column(min_width=150):
                         self.rivals.append(gr.Dropdown(names, value=name, label="Sampler"))
-                        image = gr.HTML(elem_classes="strip")
+                        image = gr.HTML(elem_classes="picture")
                         self.compared.append((image, gr.HTML()))
 
     def _connect(self) -> None:
