@@ -1,0 +1,1 @@
+"""A page to draw on, and to see what a bridge makes of it: python -m dbim_lightning.app"""
