@@ -128,7 +128,7 @@ def test_a_disk_that_fills_costs_no_step_if_room_returns(tmp_path, capsys):
     def kept_meanwhile():
         assert saved(away)["global_step"] == kept.saved == 3
 
-    kept = Checkpoints(folder / "checkpoints", 3)
+    kept = Checkpoints(folder / "checkpoints", 3, keep_last=3)
     at = At(step_4=fill, step_8=kept_meanwhile, step_9=free)
     with pytest.warns(UserWarning, match=r"cannot write .*metrics\.csv"):
         fit(folder, kept, at)
@@ -137,6 +137,8 @@ def test_a_disk_that_fills_costs_no_step_if_room_returns(tmp_path, capsys):
     assert "training goes on" in printed
     assert saved(folder)["global_step"] == 12
     assert losses(folder).keys() == set(range(12))
+    own = [f"step_{step:07d}.ckpt" for step in (3, 9, 12)]  # the last 3 that are there
+    assert names(folder) == ["last.ckpt", *own]
 
 
 def test_the_last_step_waits_for_room(tmp_path, monkeypatch, capsys):
@@ -201,6 +203,17 @@ def test_many_of_them_in_a_row_stop_it_and_spoil_no_checkpoint(tmp_path):
     good = saved(tmp_path) if (tmp_path / "checkpoints" / "last.ckpt").exists() else None
     assert len(at.weights) < 12
     assert good is None or torch.isfinite(good["state_dict"]["denoiser.network.w"])
+
+
+def test_of_steps_that_are_left_out_the_first_alone_is_saved_or_where_a_signal_comes(tmp_path):
+    run, stopped = tmp_path / "run", tmp_path / "stopped"
+    with pytest.raises(UserError, match="the last 5 steps"):
+        fit(run, Checkpoints(run / "checkpoints", 1, keep_last=9), spoilt=range(12))
+    assert names(run) == ["last.ckpt", "step_0000001.ckpt"]
+    at = At(step_3=lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        fit(stopped, Checkpoints(stopped / "checkpoints", 500), at, spoilt=range(12))
+    assert saved(stopped)["global_step"] == saved(stopped)["skipped_steps"] == 3
 
 
 def test_a_learning_rate_that_explodes_leaves_good_weights(tmp_path):
