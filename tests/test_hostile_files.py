@@ -209,6 +209,7 @@ def test_an_image_of_60000_pixels_square(tmp_path):
         ({"labels": ["a", "b"]}, "another type"),
         ({"image_size": "4"}, "another type"),
         ({"image_size": 1 << 40}, "another type"),
+        ({"image_size": 0}, "another type"),
         ({"image_size": 60_000}, r"has 192 bytes, not the 43200000000 "),
         ({"hole": "x"}, "another type"),
         ({"format": 2}, "of format 1"),
@@ -238,7 +239,12 @@ def test_what_packed_pairs_were_made_with_is_a_text_that_is_never_made(tmp_path,
         refused(PackedPairs, "train", tmp_path, match="made_from.json")
 
 
-@pytest.mark.parametrize("line", ["{", "3", '{"name": "0"}', '{"name": "0", "image_size": "4"}'])
+HUGE = json.dumps({"name": "0", "label": None, "image_size": 1 << 40, "hole": None})
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "3", '{"name": "0"}', '{"name": "0", "image_size": "4"}', HUGE]
+)
 def test_a_broken_journal(tmp_path, pairs, line):
     pack(pairs, folder := tmp_path / "train")
     part = folder.rename(tmp_path / "train.part")

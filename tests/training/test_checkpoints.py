@@ -123,7 +123,7 @@ def test_a_step_that_is_written_for_the_second_time_stays(tmp_path):
 
 def test_a_checkpoint_that_somebody_deleted_is_not_missed(tmp_path):
     folder = tmp_path / "checkpoints"
-    at = At(step_3=lambda: (folder / "step_0000002.ckpt").unlink())
+    at = At(step_3=(folder / "step_0000002.ckpt").unlink)
     fit(tmp_path, Checkpoints(folder, 2, keep_last=1), at, steps=6)
     assert names(tmp_path) == ["last.ckpt", "step_0000006.ckpt"]
 
