@@ -6,13 +6,14 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from dbim_lightning.archives import MOST, opened_arrays
+from dbim_lightning.archives import MOST, opened_arrays, require_no_bomb
 from dbim_lightning.data import PackedPairs
 from dbim_lightning.data.images import image_dimensions, read_image
 from dbim_lightning.data.masks import read_mask
@@ -179,6 +180,13 @@ def test_huge_arrays_are_refused_by_their_header(tmp_path):
 def test_a_checkpoint_that_is_a_bomb(bomb, tmp_path):
     (path := tmp_path / "a.ckpt").write_bytes(bomb.read_bytes())
     refused(read_denoiser, path, match=r"would unpack to 1\.1 GB")
+
+
+def test_a_large_archive_of_large_files_is_none():
+    archive = SimpleNamespace(infolist=lambda: [SimpleNamespace(file_size=3 << 30)])
+    require_no_bomb(archive, 1 << 30)
+    with pytest.raises(zipfile.BadZipFile, match=r"would unpack to 3\.2 GB from 1,048,576 bytes"):
+        require_no_bomb(archive, 1 << 20)
 
 
 def test_an_archive_that_is_a_bomb(bomb, tmp_path):

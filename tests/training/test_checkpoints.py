@@ -133,6 +133,7 @@ def test_where_files_have_one_name_alone_the_last_is_a_copy(tmp_path, monkeypatc
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(checkpoints.os, "link", link)
+    monkeypatch.setattr(checkpoints, "WAIT_S", 0.0)
     fit(tmp_path, Checkpoints(tmp_path / "checkpoints", 500), steps=3)
     last, step = (tmp_path / "checkpoints" / name for name in names(tmp_path))
     assert step.name == "step_0000003.ckpt"
