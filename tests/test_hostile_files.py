@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dbim_lightning.archives import MOST, opened_arrays, require_no_bomb
+from dbim_lightning.archives import MOST, array, opened_arrays, require_no_bomb
 from dbim_lightning.data import PackedPairs
 from dbim_lightning.data.images import image_dimensions, read_image
 from dbim_lightning.data.masks import read_mask
@@ -162,6 +162,14 @@ def test_arrays(tmp_path, monkeypatch, bomb, pairs):
     assert not Path("ran").exists()
     with pytest.raises(zipfile.BadZipFile, match=r"would unpack to 1\.1 GB"), opened_arrays(bomb):
         pass
+
+
+def test_an_array_of_another_shape_or_type_is_refused(tmp_path):
+    with opened_arrays(npz(tmp_path / "a.npz", arr_0=np.zeros((2, 3), np.uint8))) as arrays:
+        assert array(arrays, "arr_0", (-1, 3), np.uint8).shape == (2, 3)
+        for shape, kind in (((2,), np.uint8), ((3, 3), np.uint8), ((2, 3), np.float32)):
+            with pytest.raises(ValueError, match=r"arr_0 is uint8 \(2, 3\), not"):
+                array(arrays, "arr_0", shape, kind)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
