@@ -1,6 +1,5 @@
 """What train.yaml and evaluate.yaml interpolate: texts of --help, and names of folders."""
 
-import json
 import re
 import textwrap
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dbim_lightning.commands import FROM_WHEEL, program
+from dbim_lightning.errors import UserError
+from dbim_lightning.files import read_json
 
 CONF = Path(__file__).parents[0 if FROM_WHEEL else 1] / "conf"
 
@@ -45,10 +46,12 @@ def _is_finished(run: Path) -> bool:
     """Whether a run was finished, and not gone on with since."""
     steps = [path.stem.removeprefix("step_") for path in run.glob("checkpoints/step_*.ckpt")]
     try:
-        finished = json.loads((run / "training.json").read_text())["step"]
-    except (OSError, ValueError, KeyError, TypeError):
+        finished = read_json(run / "training.json", "it is not finished").get("step")
+    except UserError:
         return False
-    return finished >= max((int(step) for step in steps if step.isdecimal()), default=0)
+    return type(finished) is int and finished >= max(
+        (int(step) for step in steps if step.isdecimal()), default=0
+    )
 
 
 def _run_folder(resume: Any, new: str) -> str:

@@ -89,6 +89,20 @@ def test_a_resumed_run_takes_the_experiment_that_it_is():
         again(earlier, "experiment=own_pairs_256", "dataset.root=x")
 
 
+def test_words_of_the_earlier_command_may_be_said_again():
+    earlier = saved("seed=1") | {"command": ["seed=1"]}
+    assert again(earlier, "seed=1")["seed"] == 1
+    with pytest.raises(UserError, match="seed=2 cannot change"):
+        again(earlier, "seed=2")
+
+
+def test_what_the_command_alone_says_is_taken_from_no_file():
+    earlier = saved() | {"resume": "old.ckpt", "weights": "old.ckpt", "trusted": ["os.mkdir"]}
+    cfg, new = again(earlier), saved()
+    for key in ("resume", "weights", "trusted"):
+        assert cfg[key] == new[key] != earlier[key]
+
+
 def dataset_of(*words):
     return compose("evaluate", words).dataset
 

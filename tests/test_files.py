@@ -3,6 +3,8 @@
 import errno
 import gzip
 import math
+import os
+import stat
 
 import pytest
 
@@ -16,6 +18,32 @@ def test_a_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path):
     write_whole(path, b"again")
     assert path.read_bytes() == b"again"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_it_is_on_the_disk_before_it_has_its_name_and_then_its_folder(tmp_path, monkeypatch):
+    path, flushed = tmp_path / "a.txt", []
+
+    def fsync(descriptor):
+        found = os.fstat(descriptor)
+        is_folder = stat.S_ISDIR(found.st_mode)
+        flushed.append((is_folder or found.st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(path, "seven b")
+    assert flushed == [(7, False), (True, True)]
+    with whole(path, flush=False) as beside:
+        beside.touch()
+    assert len(flushed) == 2
+
+
+def test_two_write_the_same_file_at_once_and_both_are_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    with whole(path) as beside:
+        beside.write_text("the later")
+        write_whole(path, "the earlier")
+        assert path.read_text() == "the earlier"
+    assert path.read_text() == "the later"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_block_that_fails_leaves_the_file_of_before(tmp_path):

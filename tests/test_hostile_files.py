@@ -4,6 +4,7 @@ import json
 import struct
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from hostile_files import Bomb, hostile_arrays, huge_png, npy, zip_bomb
 from safetensors.torch import save_file
 
-from dbim_lightning.archives import opened_arrays
+from dbim_lightning.archives import array, opened_arrays, require_no_bomb
 from dbim_lightning.data import PackedPairs
 from dbim_lightning.data.images import image_dimensions, read_image
 from dbim_lightning.data.masks import read_mask
@@ -123,6 +124,14 @@ def test_arrays(tmp_path, monkeypatch, bomb, pairs):
         pass
 
 
+def test_an_array_of_another_shape_or_type_is_refused(tmp_path):
+    with opened_arrays(npz(tmp_path / "a.npz", arr_0=np.zeros((2, 3), np.uint8))) as arrays:
+        assert array(arrays, "arr_0", (-1, 3), np.uint8).shape == (2, 3)
+        for shape, kind in (((2,), np.uint8), ((3, 3), np.uint8), ((2, 3), np.float32)):
+            with pytest.raises(ValueError, match=r"arr_0 is uint8 \(2, 3\), not"):
+                array(arrays, "arr_0", shape, kind)
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_huge_arrays_are_refused_by_their_header(tmp_path):
     content = npy("<f4", (1 << 40, 1_000_000, 3))
@@ -137,6 +146,13 @@ def test_huge_arrays_are_refused_by_their_header(tmp_path):
 def test_a_checkpoint_that_is_a_bomb(bomb, tmp_path):
     (path := tmp_path / "a.ckpt").write_bytes(bomb.read_bytes())
     refused(read_denoiser, path, match=r"would unpack to 1\.1 GB")
+
+
+def test_a_large_archive_of_large_files_is_none():
+    archive = SimpleNamespace(infolist=lambda: [SimpleNamespace(file_size=3 << 30)])
+    require_no_bomb(archive, 1 << 30)
+    with pytest.raises(zipfile.BadZipFile, match=r"would unpack to 3\.2 GB from 1,048,576 bytes"):
+        require_no_bomb(archive, 1 << 20)
 
 
 def test_an_archive_that_is_a_bomb(bomb, tmp_path):
@@ -160,6 +176,7 @@ def test_an_image_of_60000_pixels_square(tmp_path):
         ({"labels": ["a", "b"]}, "another type"),
         ({"image_size": "4"}, "another type"),
         ({"image_size": 1 << 40}, "another type"),
+        ({"image_size": 0}, "another type"),
         ({"image_size": 60_000}, r"has 192 bytes, not the 43200000000 "),
         ({"hole": "x"}, "another type"),
         ({"format": 2}, "of format 1"),
@@ -189,7 +206,12 @@ def test_what_packed_pairs_were_made_with_is_a_text_that_is_never_made(tmp_path,
         refused(PackedPairs, "train", tmp_path, match="made_from.json")
 
 
-@pytest.mark.parametrize("line", ["{", "3", '{"name": "0"}', '{"name": "0", "image_size": "4"}'])
+HUGE = json.dumps({"name": "0", "label": None, "image_size": 1 << 40, "hole": None})
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "3", '{"name": "0"}', '{"name": "0", "image_size": "4"}', HUGE]
+)
 def test_a_broken_journal(tmp_path, pairs, line):
     pack(pairs, folder := tmp_path / "train")
     part = folder.rename(tmp_path / "train.part")

@@ -109,7 +109,9 @@ class Table:
         size = self.path.stat().st_size
         with writing(self.path), self.path.open("ab", buffering=0) as file:
             try:
-                file.write(text.encode())
+                left = text.encode()
+                while left:  # of a disk that has room for a part
+                    left = left[file.write(left) :]
             except OSError:
                 os.truncate(self.path, size)
                 raise

@@ -93,8 +93,10 @@ def test_what_is_saved_already_is_not_saved_again(tmp_path):
 
 
 @pytest.mark.parametrize("time", [timedelta(0), timedelta(seconds=1)])
-def test_when_time_is_up_the_steps_are_saved_and_the_next_run_has_its_own_time(tmp_path, time):
-    steps = 0
+def test_when_time_is_up_the_steps_are_saved_and_the_next_run_has_its_own_time(
+    tmp_path, time, capsys
+):
+    steps, files = 0, set()
     for resume in (None, tmp_path / "last.ckpt"):
         with pytest.raises(TimeIsUp):
             fit(tmp_path, {}, Checkpoints(tmp_path, 10**9), 10**9, resume, time)
@@ -102,6 +104,9 @@ def test_when_time_is_up_the_steps_are_saved_and_the_next_run_has_its_own_time(t
         assert saved(tmp_path)["global_step"] == steps
         assert (len(fit.weights) > 0) == (time > timedelta(0))
         assert trained_steps(tmp_path) == list(range(steps))
+        assert capsys.readouterr().out.count("Saved step") == 1
+        files.add((tmp_path / "last.ckpt").stat().st_ino)
+    assert len(files) == (2 if time else 1)  # a step that is there is not written again
     assert fit(tmp_path, {}, Checkpoints(tmp_path, 500), time=timedelta(1)).global_step == 12
 
 
@@ -139,7 +144,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path, number):
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_weights_that_are_no_numbers_are_not_saved_after_an_error(tmp_path):
+def test_weights_that_are_no_numbers_are_not_saved_after_an_error(tmp_path, capsys):
     class Spoil(Checkpoints):
         def on_validation_start(self, trainer, pl_module):
             with torch.no_grad():
@@ -148,6 +153,7 @@ def test_weights_that_are_no_numbers_are_not_saved_after_an_error(tmp_path):
     with pytest.raises(UserError, match="image 7"):
         fit(tmp_path, {"validation": [7]}, Spoil(tmp_path, 500))
     assert not (tmp_path / "last.ckpt").exists()
+    assert "resume=" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("steps", [12, 13])  # with a validation after the last, and without

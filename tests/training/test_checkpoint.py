@@ -89,8 +89,10 @@ def test_newest_is_the_run_that_finished_last(tmp_path):
     [
         {"loops": 3},
         {"loops": {"fit_loop": {}}},
+        {"loops": {"fit_loop": {"epoch_loop.state_dict": {}}}},
         {"optimizer_states": "x"},
         {"optimizer_states": [{"state": 3, "param_groups": []}]},
+        {"optimizer_states": [{"state": {}, "param_groups": [3]}]},
         {"callbacks": "x"},
         {"lr_schedulers": [3]},
         {"lr_schedulers": [{"last_epoch": "x"}]},
@@ -100,6 +102,7 @@ def test_newest_is_the_run_that_finished_last(tmp_path):
         {"skipped_steps": "x"},
         {"since_last_row": [3]},
         {"since_last_row": {"loss": 3}},
+        {"epoch": -1},
     ],
 )
 def test_a_state_of_another_form_is_not_gone_on_from(trained, tmp_path, changes):

@@ -1,8 +1,11 @@
 """Which checkpoints are written and stay, on a disk that fills and with numbers that are none."""
 
 import csv
+import errno
+import resource
 import shutil
 import signal
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +16,14 @@ from linear_network import Linear
 from short_training import At, Pairs, train
 
 from dbim_lightning.errors import UserError
-from dbim_lightning.training import EMA, Checkpoints, PairDataModule, Stops, checkpoints
+from dbim_lightning.training import (
+    EMA,
+    Checkpoints,
+    PairDataModule,
+    Stops,
+    WholeFiles,
+    checkpoints,
+)
 from dbim_lightning.weights.files import CONFIG_KEY, read_tensors
 
 
@@ -105,6 +115,47 @@ def test_a_checkpoint_of_another_person_has_nothing_deleted(tmp_path):
     assert names(tmp_path) == ["last.ckpt", "step_0000002.ckpt"]
 
 
+def test_a_step_that_is_written_for_the_second_time_stays(tmp_path):
+    kept = Checkpoints(tmp_path / "checkpoints", 1, keep_last=1)
+    kept.load_state_dict({"own": ["step_0000001.ckpt"]})  # in another folder
+    fit(tmp_path, kept, steps=1)
+    assert names(tmp_path) == ["last.ckpt", "step_0000001.ckpt"]
+
+
+def test_a_checkpoint_that_somebody_deleted_is_not_missed(tmp_path):
+    folder = tmp_path / "checkpoints"
+    at = At(step_3=(folder / "step_0000002.ckpt").unlink)
+    fit(tmp_path, Checkpoints(folder, 2, keep_last=1), at, steps=6)
+    assert names(tmp_path) == ["last.ckpt", "step_0000006.ckpt"]
+
+
+def test_where_files_have_one_name_alone_the_last_is_a_copy(tmp_path, monkeypatch):
+    def link(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(checkpoints.os, "link", link)
+    monkeypatch.setattr(checkpoints, "WAIT_S", 0.0)
+    fit(tmp_path, Checkpoints(tmp_path / "checkpoints", 500), steps=3)
+    last, step = (tmp_path / "checkpoints" / name for name in names(tmp_path))
+    assert step.name == "step_0000003.ckpt"
+    assert not last.samefile(step)
+    assert last.read_bytes() == step.read_bytes()
+
+
+def test_a_checkpoint_for_which_there_is_room_in_part_leaves_nothing(tmp_path):
+    files, (soft, hard) = WholeFiles(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        files.save_checkpoint({"w": torch.zeros(100_000)}, tmp_path / "a.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot write" in str(files.error)
+    assert "a.ckpt (File too large)" in str(files.error)
+    assert list(tmp_path.iterdir()) == []
+    files.save_checkpoint({"w": torch.zeros(100_000)}, tmp_path / "a.ckpt")
+    assert files.error is None
+
+
 def test_without_steps_time_decides_and_writing_takes_little_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "EVERY_S", 0.0)
     kept = Checkpoints(tmp_path / "checkpoints", keep_last=99)
@@ -129,7 +180,7 @@ def test_a_disk_that_fills_costs_no_step_if_room_returns(tmp_path, capsys):
     def kept_meanwhile():
         assert saved(away)["global_step"] == kept.saved == 3
 
-    kept = Checkpoints(folder / "checkpoints", 3)
+    kept = Checkpoints(folder / "checkpoints", 3, keep_last=3)
     at = At(step_4=fill, step_8=kept_meanwhile, step_9=free)
     with pytest.warns(UserWarning, match=r"cannot write .*metrics\.csv"):
         fit(folder, kept, at)
@@ -138,6 +189,8 @@ def test_a_disk_that_fills_costs_no_step_if_room_returns(tmp_path, capsys):
     assert "training goes on" in printed
     assert saved(folder)["global_step"] == 12
     assert losses(folder).keys() == set(range(12))
+    own = [f"step_{step:07d}.ckpt" for step in (3, 9, 12)]  # the last 3 that are there
+    assert names(folder) == ["last.ckpt", *own]
 
 
 def test_a_folder_that_is_removed_is_told_of(tmp_path, capsys):
@@ -171,16 +224,38 @@ def test_checkpoints_that_the_disk_cannot_hold_are_refused_before_training(tmp_p
     with pytest.raises(UserError, match=r"needs 0 MB .*checkpoint\.keep_last=1"):
         fit(tmp_path, Checkpoints(tmp_path / "checkpoints"), at)
     assert at.weights == []
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_a_run_has_written_before_is_room_for_what_it_writes(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("last.ckpt", "step_0000009.ckpt"):
+        (folder / name).write_bytes(bytes(1000))
+    for free, fits in ((1999, False), (2000, True)):  # and 1000, of three times 1000
+        usage = type("", (), {"free": free})()
+        monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _, usage=usage: usage)
+        with nullcontext() if fits else pytest.raises(UserError, match="for checkpoints"):
+            fit(tmp_path, Checkpoints(folder, 500, keep_last=2), steps=1)
 
 
 def test_a_step_with_an_image_that_is_no_number_changes_nothing(tmp_path):
     at = At()
-    module = fit(tmp_path, Checkpoints(tmp_path / "checkpoints"), at, 24, spoilt=[3])
-    assert module.skipped_steps == 2
-    assert saved(tmp_path)["skipped_steps"] == 2
-    before = [at.weights[i] == at.weights[i - 1] for i in range(1, 24)]
-    assert sum(before) == 2
+    kept = Checkpoints(tmp_path / "checkpoints")
+    module = fit(tmp_path, kept, at, 72, spoilt=[3])
+    assert module.skipped_steps == 6
+    assert saved(tmp_path)["skipped_steps"] == 6
+    before = [at.weights[i] == at.weights[i - 1] for i in range(1, 72)]
+    assert sum(before) == 6
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert fit(tmp_path, kept, resume=last, steps=84, spoilt=[3]).skipped_steps == 7
     assert torch.isfinite(torch.tensor(at.weights)).all()
+
+
+def test_a_scaler_has_more_steps_to_find_its_scale(tmp_path):
+    scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    with pytest.raises(UserError, match="step 25: the last 25 steps had"):
+        fit(tmp_path, Checkpoints(tmp_path), steps=99, spoilt=range(12), plugins=[scaled])
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -211,6 +286,17 @@ def test_many_of_them_in_a_row_stop_it_and_spoil_no_checkpoint(tmp_path):
     assert good is None or torch.isfinite(good["state_dict"]["denoiser.network.w"])
 
 
+def test_of_steps_that_are_left_out_the_first_alone_is_saved_or_where_a_signal_comes(tmp_path):
+    run, stopped = tmp_path / "run", tmp_path / "stopped"
+    with pytest.raises(UserError, match="the last 5 steps"):
+        fit(run, Checkpoints(run / "checkpoints", 1, keep_last=9), spoilt=range(12))
+    assert names(run) == ["last.ckpt", "step_0000001.ckpt"]
+    at = At(step_3=lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        fit(stopped, Checkpoints(stopped / "checkpoints", 500), at, spoilt=range(12))
+    assert saved(stopped)["global_step"] == saved(stopped)["skipped_steps"] == 3
+
+
 def test_a_learning_rate_that_explodes_leaves_good_weights(tmp_path):
     with pytest.raises(UserError, match=r"left out \(loss .* at t=.*, learning rate 1e\+25\)"):
         fit(tmp_path, Checkpoints(tmp_path / "checkpoints", 1), lr=1e25)
@@ -234,6 +320,19 @@ def test_signals_save_the_step_and_are_told_by_the_status(tmp_path, number, stat
     assert signal.getsignal(number) is before
 
 
+def test_a_second_signal_leaves_at_once(tmp_path):
+    def twice():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+
+    at, before = At(step_4=twice), signal.getsignal(signal.SIGINT)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(tmp_path, Checkpoints(tmp_path / "checkpoints", 500), at)
+    assert len(at.weights) == 4
+    assert not (tmp_path / "checkpoints").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_slurm_starts_a_job_again_that_goes_on_by_itself(tmp_path, monkeypatch, capfd):
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
@@ -241,15 +340,25 @@ def test_slurm_starts_a_job_again_that_goes_on_by_itself(tmp_path, monkeypatch, 
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(scontrol.parent), prepend=":")
     called = Path(tmp_path / "called")
-    for requeues, job in ((True, None), (False, "7"), (True, "7")):
+    for requeues, job, number in (
+        (True, None, signal.SIGUSR1),
+        (False, "7", signal.SIGUSR1),
+        (True, "7", signal.SIGTERM),
+        (True, "7", signal.SIGUSR1),
+    ):
         if job:
             monkeypatch.setenv("SLURM_JOB_ID", job)
         kept = Checkpoints(tmp_path / "checkpoints")
         stops = Stops(kept, requeues=requeues)
         stops.checkpoints.saved = 3
         trainer = type("", (), {"global_step": 3, "is_global_zero": True, "local_rank": 0})()
-        stops._received = signal.SIGUSR1
+        stops._received = number
         with pytest.raises(SystemExit):
             stops._leave_if_told(trainer)
-        assert called.exists() == (requeues and job is not None)
+        assert called.exists() == (requeues and job is not None and number == signal.SIGUSR1)
     assert called.read_text() == "requeue 7\n"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "6")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    with pytest.raises(SystemExit):
+        stops._leave_if_told(trainer)
+    assert called.read_text() == "requeue 7\nrequeue 6_2\n"

@@ -1,5 +1,7 @@
+import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
@@ -146,6 +148,21 @@ def test_flips_hit_all_images_alike():
         assert torch.equal(pair["mask"], pair["x_0"][:1])
         flipped += int(pair["x_0"][0, 0, 0] == 3)
     assert 70 < flipped < 130
+
+
+class Drawn(Ramps):
+    """Draws from every generator that there is."""
+
+    def __getitem__(self, index):
+        drawn = [random.random(), np.random.rand(), torch.rand(()).item()]
+        return {**super().__getitem__(index), "drawn": drawn}
+
+
+def test_what_a_data_set_draws_follows_from_the_position():
+    pairs = TrainingPairs(Drawn("train"), seed=0, flip=False)
+    first, other = pairs[3, 0]["drawn"], pairs[13, 0]["drawn"]
+    assert pairs[3, 0]["drawn"] == first
+    assert all(one != another for one, another in zip(first, other, strict=True))
 
 
 def test_only_training_flips():

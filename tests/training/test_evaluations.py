@@ -1,6 +1,7 @@
 """Evaluation during training: its curves, the best checkpoint, and a training left as it was."""
 
 import csv
+import json
 import random
 import time
 
@@ -25,7 +26,14 @@ from dbim_lightning.evaluation.metrics import FeatureDistance, PairedMetrics
 from dbim_lightning.objectives import BridgeMatching
 from dbim_lightning.samplers import DBIM
 from dbim_lightning.train import make_evaluations
-from dbim_lightning.training import EMA, BridgeModule, Checkpoints, Evaluations, PairDataModule
+from dbim_lightning.training import (
+    EMA,
+    BridgeModule,
+    Checkpoints,
+    Evaluations,
+    PairDataModule,
+    WholeFiles,
+)
 from dbim_lightning.training.loggers import make_loggers
 
 SAMPLERS = [DBIM(2), DBIM(4)]
@@ -86,6 +94,7 @@ def fit(folder, callbacks, steps=6, lr=0.1, val_check_interval=2, num_workers=0)
             EMA(0.5, ramp=False),
             Checkpoints(folder / "checkpoints", 1, keep_last=9),
         ],
+        plugins=[WholeFiles()],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -271,5 +280,27 @@ def test_a_best_number_of_other_images_or_without_its_checkpoint_counts_no_more(
     (checkpoints / "best.ckpt").unlink()
     fit(tmp_path, [evaluations(tmp_path, best=best, num_images=5)], **worse)
     assert (checkpoints / "best.ckpt").exists()
-    (checkpoints / "best.json").write_text("")
-    fit(tmp_path, [evaluations(tmp_path, best=best, num_images=5)], **worse)
+    contents = json.loads((checkpoints / "best.json").read_text())
+    for broken in ("", json.dumps(contents | {"cost": None})):
+        (checkpoints / "best.ckpt").write_bytes(b"")
+        (checkpoints / "best.json").write_text(broken)
+        fit(tmp_path, [evaluations(tmp_path, best=best, num_images=5)], **worse)
+        assert saved(tmp_path, "best.ckpt")["global_step"] == 2
+
+
+def test_of_equal_numbers_the_first_is_the_best(tmp_path):
+    fit(tmp_path, [evaluations(tmp_path, best="eval/dbim_nfe4/mse")], lr=0.0)
+    assert saved(tmp_path, "best.ckpt")["global_step"] == 2
+
+
+@pytest.mark.parametrize(("steps", "interval"), [(2, 2), (3, 4)], ids=["in training", "after"])
+def test_a_best_checkpoint_that_cannot_be_written_ends_no_training(
+    tmp_path, capsys, steps, interval
+):
+    blocked = tmp_path / "checkpoints" / "best.ckpt"
+    blocked.mkdir(parents=True)
+    callback = evaluations(tmp_path, best="eval/dbim_nfe4/mse")
+    fit(tmp_path, [callback], steps, val_check_interval=interval)
+    assert "best.ckpt (Is a directory)" in capsys.readouterr().out
+    assert not (tmp_path / "checkpoints" / "best.json").exists()
+    assert saved(tmp_path, "last.ckpt")["global_step"] == steps

@@ -1,5 +1,7 @@
 """A folder holds one run."""
 
+import errno
+import fcntl
 import os
 
 import pytest
@@ -75,6 +77,21 @@ def test_of_broken_checkpoints_the_one_before_is_taken(tmp_path, capsys):
         named(str(tmp_path / "new"), tmp_path)
 
 
+def test_a_broken_last_one_is_named_whatever_is_beside_it(tmp_path, capsys):
+    checkpoint(tmp_path, "last.ckpt", 5).write_bytes(b"broken")
+    before = checkpoint(tmp_path, "step_0000003.ckpt", 3)
+    assert newest_whole(tmp_path) == before
+    assert "last.ckpt is broken" in capsys.readouterr().out
+
+
+def test_the_best_one_and_copies_of_ones_own_are_not_the_last(tmp_path):
+    checkpoint(tmp_path, "best.ckpt", 8)
+    checkpoint(tmp_path, "mine.ckpt", 9)
+    assert newest_whole(tmp_path) is None
+    last = checkpoint(tmp_path, "last.ckpt", 5)
+    assert newest_whole(tmp_path) == last
+
+
 def test_auto_takes_the_newest_run_that_is_not_finished_or_was_gone_on_with(tmp_path):
     auto = OmegaConf.create({"a": f"${{run_folder:auto,{tmp_path}/new}}"})
     assert auto.a == f"{tmp_path}/new"
@@ -87,6 +104,9 @@ def test_auto_takes_the_newest_run_that_is_not_finished_or_was_gone_on_with(tmp_
     assert auto.a == f"{tmp_path}/c"
     (tmp_path / "c" / "training.json").write_text('{"step": 5}')
     assert auto.a == f"{tmp_path}/a"
+    for broken in ("", "[]", "{}", '{"step": "3"}', "[" * 100_000):
+        (tmp_path / "a" / "training.json").write_text(broken)
+        assert auto.a == f"{tmp_path}/a"
     resumed = OmegaConf.create({"a": f"${{run_folder:{tmp_path}/b,{tmp_path}/new}}"})
     assert resumed.a == f"{tmp_path}/b"
 
@@ -105,6 +125,15 @@ def test_two_trainings_do_not_write_to_one_folder(tmp_path):
     assert forked(other, tmp_path / "run").text == "begun\n"
     with pytest.raises(UserError, match="cannot write"):
         locked(tmp_path / "away").__enter__()
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    def lockf(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with locked(tmp_path):
+        pass
 
 
 def test_a_folder_without_a_whole_checkpoint_is_not_to_be_gone_on_with(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,23 @@ def test_a_run_that_goes_on_keeps_the_rows_before_and_makes_later_ones_again(
     assert after[-1] == (step, "9.0")
 
 
+@pytest.mark.parametrize(("names", "torn"), [(["loss"], "0.3,"), (["loss", "val"], "0.3,1")])
+def test_a_torn_row_is_left_out_wherever_it_ends(monkeypatch, tmp_path, names, torn):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    row = dict.fromkeys(names, 0.5)
+    log(tmp_path, [(step, row) for step in range(2)])
+    with (tmp_path / "logs" / "metrics.csv").open("a") as file:
+        file.write(torn)
+    assert log(tmp_path, [(5, row)], 4) == [(0, "0.5"), (1, "0.5"), (5, "0.5")]
+
+
 def test_a_finished_run_keeps_its_last_validation(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     log(tmp_path, TRAINED)  # the last row is of a validation after 4 steps
     (tmp_path / "training.json").write_text(json.dumps({"step": 4}))
     assert [number for number, _ in log(tmp_path, [], 4)] == [0, 1, 2, 3, 4]
+    (tmp_path / "training.json").write_text(json.dumps({"step": 3}))  # gone on with since
+    assert [number for number, _ in log(tmp_path, [], 4)] == [0, 1, 2, 3]
 
 
 def test_a_run_that_does_not_go_on_has_its_own_file(monkeypatch, tmp_path):
@@ -118,3 +131,29 @@ def test_rows_that_cannot_be_written_wait(monkeypatch, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["0", "1", "2", "3"]
     assert [row["val"] for row in rows] == ["", "", "", "0.2"]
+    path.rename(away)  # by somebody, who finds the rows from then on in a file of its own
+    logger.log_metrics({"loss": 0.3, "val": 0.4}, 4)
+    assert path.read_text().splitlines() == ["loss,step,val", "0.3,4,0.4"]
+    path.unlink()
+    path.mkdir()
+    with pytest.warns(UserWarning, match="the rows wait"):  # for the second time
+        logger.log_metrics({"loss": 0.1}, 5)
+
+
+def test_a_row_for_which_there_is_room_in_part_waits_whole(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (logger,) = make_loggers(tmp_path, "test")
+    logger.log_metrics({"loss": 0.1}, 0)
+    path = tmp_path / "logs" / "metrics.csv"
+    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 3, hard))
+    try:
+        with pytest.warns(UserWarning, match=r"cannot write .*metrics\.csv"):
+            logger.log_metrics({"loss": 0.2}, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    logger.log_metrics({"loss": 0.3}, 2)
+    with path.open() as file:
+        rows = [(row["step"], row["loss"]) for row in csv.DictReader(file)]
+    assert rows == [("0", "0.1"), ("1", "0.2"), ("2", "0.3")]

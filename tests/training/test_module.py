@@ -2,7 +2,9 @@
 
 import csv
 from functools import partial
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning
 import pytest
@@ -116,6 +118,32 @@ def test_training_step_returns_mean_weighted_loss():
     t = training.denoiser.schedule.uniform_times(u)
     expected = training.objective.at_times(training.denoiser, batch, t, eps)
     assert loss.item() == pytest.approx(expected["loss"].mean().item(), rel=1e-6)
+
+
+def test_layers_draw_by_step_part_and_process():
+    training = module(objective=lambda *_: {"loss": torch.rand(4)})
+
+    def drawn(step, part, rank):
+        trainer = SimpleNamespace(global_step=step, global_rank=rank, accumulate_grad_batches=2)
+        training.trainer = trainer
+        return training.training_step({}, 2 * step + part).item()
+
+    places = list(product((0, 1), repeat=3))
+    found = [drawn(*place) for place in places]
+    assert len(set(found)) == len(places)
+    assert [drawn(*place) for place in places] == found
+
+
+@pytest.mark.parametrize("offset", [torch.nan, torch.inf])
+def test_a_loss_that_is_not_finite_leaves_no_finite_gradient(offset):
+    def objective(denoiser, *_):
+        return {"loss": denoiser.network.w * torch.ones(4) + offset}
+
+    training = module(objective=objective)
+    trainer = SimpleNamespace(global_step=0, global_rank=0, accumulate_grad_batches=1)
+    training.trainer = trainer
+    training.training_step({}, 0).backward()
+    assert not training.denoiser.network.w.grad.isfinite()
 
 
 def test_validation_does_not_depend_on_batch_size():
