@@ -107,7 +107,7 @@ def named(resume: str | None, folder: Path) -> Path | None:
     if not resume or not Path(str(resume)).is_dir():
         return Path(str(resume))
     if (found := newest_whole(Path(resume))) is None:
-        raise UserError(f"{resume} has no whole checkpoint: give the folder of a training")
+        raise UserError(f"{resume} has no whole checkpoint: give the folder of a run")
     return found
 
 
