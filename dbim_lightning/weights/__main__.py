@@ -142,7 +142,8 @@ def push_weights(options: argparse.Namespace) -> None:
     check_weights(saved)
     restored(saved)
     card, pictures = model_card(options.repo, saved, options.results)
-    files = {FILE: saved.path, "config.yaml": OmegaConf.to_yaml(OmegaConf.create(saved.config))}
+    config = OmegaConf.to_yaml(OmegaConf.create(saved.config))
+    files: dict[str, Path | str] = {FILE: saved.path, "config.yaml": config}
     files |= {"README.md": card, **{picture.name: picture for picture in pictures}}
     print(f"{push(options.repo, files, options.private)}: {', '.join(files)}")
 

@@ -21,8 +21,8 @@ def download(source: str) -> Path:
     Raises:
         UserError: no huggingface_hub, no such repository, revision or file, or no answer.
     """
-    repo, _, revision = source.removeprefix(ON_THE_HUB).partition("@")
-    which = {"repo_id": repo, "filename": FILE, "revision": revision or None}
+    repo, _, after = source.removeprefix(ON_THE_HUB).partition("@")
+    revision = after or None
     with _one_line(source):
         import huggingface_hub as hub  # noqa: PLC0415 - an extra, which is slow to import
         from huggingface_hub import errors  # noqa: PLC0415
@@ -33,15 +33,15 @@ def download(source: str) -> Path:
             errors.EntryNotFoundError,
         )
         try:  # once: hf_hub_download alone would try a dead network for minutes
-            hub.get_hf_file_metadata(hub.hf_hub_url(**which), timeout=TIMEOUT)
+            hub.get_hf_file_metadata(hub.hf_hub_url(repo, FILE, revision=revision), timeout=TIMEOUT)
         except absent:
             raise
         except (errors.HTTPError, OSError):
-            known = hub.try_to_load_from_cache(**which)
+            known = hub.try_to_load_from_cache(repo, FILE, revision=revision)
             if not isinstance(known, str):
                 raise
             return Path(known)
-        return Path(hub.hf_hub_download(**which, etag_timeout=TIMEOUT))
+        return Path(hub.hf_hub_download(repo, FILE, revision=revision, etag_timeout=TIMEOUT))
 
 
 def push(repo: str, files: Mapping[str, Path | str], private: bool) -> str:

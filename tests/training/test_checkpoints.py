@@ -320,19 +320,6 @@ def test_signals_save_the_step_and_are_told_by_the_status(tmp_path, number, stat
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_leaves_at_once(tmp_path):
-    def twice():
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGINT)
-
-    at, before = At(step_4=twice), signal.getsignal(signal.SIGINT)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        fit(tmp_path, Checkpoints(tmp_path / "checkpoints", 500), at)
-    assert len(at.weights) == 4
-    assert not (tmp_path / "checkpoints").exists()
-    assert signal.getsignal(signal.SIGINT) is before
-
-
 def test_slurm_starts_a_job_again_that_goes_on_by_itself(tmp_path, monkeypatch, capfd):
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
