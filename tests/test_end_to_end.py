@@ -257,7 +257,7 @@ def test_help_shows_every_group_and_key_of_the_configuration(script, others):
         ("train.py resume=nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
         ("train.py trainer.max_steps=-1", "trainer.max_steps=-1: give a whole number, 1 or more"),
         ("train.py data.flip=maybe", "data.flip=maybe: give true or false"),
-        ("train.py training.optimizer.weight_decay=-1", "training.optimizer: Invalid weight_decay"),
+        ("train.py +training.optimizer.eps=-1", "training.optimizer: Invalid epsilon"),
         ("train.py trainer.strategy=quick", "quick"),
         ("train.py training.ema=null", "training.ema=null: it holds training.ema.decay"),
         ("train.py trainer.max_time=-1:00:00:00", "give more than no time"),
