@@ -60,6 +60,7 @@ DATA = {
     "own_pairs_64": lambda folder: as_strips(folder / "strips", some_pairs(40, 64, 64)),
     "own_pairs_256": lambda folder: as_strips(folder / "strips", some_pairs(40, 256, 300)),
 }
+AT_256 = {"diode", "imagenet_inpaint_center", "own_pairs_256"}
 REPLACED = {  # beside TWO_STEPS
     "demo": [],
     "diode": [*SMALL_BATCH, *SMALL_NETWORK],
@@ -74,7 +75,10 @@ REPLACED = {  # beside TWO_STEPS
 }
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in AT_256)) for name in EXPERIMENTS],
+)
 def test_an_experiment_trains_for_two_steps(name, tmp_path, openmoji_root):
     """On random images; what is replaced is in REPLACED."""
     words = [f"experiment={name}", f"dataset.root={DATA[name](tmp_path / 'data')}"]
