@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="key=value")
     values = parsed(parser.parse_args().words)
     host, port = values.pop("host"), values.pop("port")
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with tempfile.TemporaryDirectory(prefix="dbim_lightning_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # of uploads and pictures
         try:

@@ -22,7 +22,9 @@ def pixels(url):
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
-@pytest.mark.parametrize(("size", "side"), [(32, 512), (64, 512), (96, 480), (256, 512), (600, 600)])
+@pytest.mark.parametrize(
+    ("size", "side"), [(32, 512), (64, 512), (96, 480), (256, 512), (600, 600)]
+)
 def test_the_side_of_the_pad_is_a_multiple_of_the_bridges_size(size, side):
     assert drawings.pad_side(size) == side
 
