@@ -67,8 +67,11 @@ def main() -> None:
                 f"the page cannot be shown ({error}): pip install 'dbim-lightning[app]' (in a "
                 "clone: pip install -e '.[app]')"
             ) from error
+        import torch  # noqa: PLC0415
+
         from dbim_lightning.app.studio import open_studio  # noqa: PLC0415
 
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is the browser's
         serve(open_studio(**values), host, port)
 
 
