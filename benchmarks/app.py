@@ -7,6 +7,7 @@ while a long line is drawn, at NFE 5.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def main() -> None:
             page.wait_for_selector("#picture img", timeout=60_000)
             after, between = map(torch.tensor, measure(page))
             told = page.locator("#told .html-container").inner_text()
-            server.terminate()
+            server.send_signal(signal.SIGINT)
     print(f"{os.cpu_count()} cores, torch {torch.__version__}; {told}")
     for what, times in {"from the end of a stroke": after, "between two pictures": between}.items():
         print(f"{what}: median {times.median():.0f} ms, longest {times.max():.0f} ms")

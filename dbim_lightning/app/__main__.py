@@ -58,7 +58,7 @@ def main() -> None:
     values = parsed(parser.parse_args().words)
     host, port = values.pop("host"), values.pop("port")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    with tempfile.TemporaryDirectory(prefix="dbim_lightning_") as folder:
+    with tempfile.TemporaryDirectory(prefix="dbim_lightning_app_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # of uploads and pictures
         try:
             from dbim_lightning.app.page import serve  # noqa: PLC0415

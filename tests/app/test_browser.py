@@ -1,6 +1,7 @@
 """The page in Chromium: what somebody does there, and that nothing leaves this machine."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -40,8 +41,9 @@ def address(tmp_path_factory):
         line = server.stdout.readline()
         assert line == f"bridge.safetensors: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
         yield f"http://127.0.0.1:{port}"
-        server.terminate()
+        server.send_signal(signal.SIGINT)
         assert "away" not in server.stdout.read()
+    assert server.returncode == 0
 
 
 @pytest.fixture(scope="module")
