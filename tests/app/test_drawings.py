@@ -67,6 +67,7 @@ def test_transparent_is_white(tmp_path):
     assert (pixels(drawings.uploaded(path, 512)) == 255).all()
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_broken_and_huge_uploads_are_refused_by_their_name_alone(tmp_path):
     pdf = tmp_path / "paper.png"
     pdf.write_bytes(b"%PDF-1.7\n%\xe2\xe3\n1 0 obj <<>> endobj\n")
