@@ -2,11 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs
+.PHONY: app demo test lint docs
 
 demo: .venv/installed
 	$(BIN)/python train.py
 	$(BIN)/python evaluate.py -m sampler=dbim,dbim_fast nfe=2,5,10,20
+
+app: .venv/installed
+	$(BIN)/python -m dbim_lightning.app
 
 # A process for each core: small tensors gain nothing from a second thread.
 test: .venv/installed

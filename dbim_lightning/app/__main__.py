@@ -57,8 +57,8 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="key=value")
     values = parsed(parser.parse_args().words)
     host, port = values.pop("host"), values.pop("port")
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-    with tempfile.TemporaryDirectory(prefix="dbim_lightning_") as folder:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    with tempfile.TemporaryDirectory(prefix="dbim_lightning_app_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # of uploads and pictures
         try:
             from dbim_lightning.app.page import serve  # noqa: PLC0415
@@ -67,8 +67,11 @@ def main() -> None:
                 f"the page cannot be shown ({error}): pip install 'dbim-lightning[app]' (in a "
                 "clone: pip install -e '.[app]')"
             ) from error
+        import torch  # noqa: PLC0415
+
         from dbim_lightning.app.studio import open_studio  # noqa: PLC0415
 
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is the browser's
         serve(open_studio(**values), host, port)
 
 

@@ -5,7 +5,7 @@ const side = canvas.width;
 const PAUSE = 150; // ms between two drawings that are sent
 const past = [];
 let last = null; // where the pen is, while it is down
-let sent = 0;
+let sent = 0; // when a drawing was, or a stroke began
 
 function wipe() {
   pen.fillStyle = "white";
@@ -47,6 +47,7 @@ function line(to) {
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   keep();
+  sent = performance.now(); // so that a short stroke is sent once, whole
   last = place(event);
   line(last);
 });

@@ -35,16 +35,16 @@ CREDITS = (
 )
 
 # The tabs, and what they say.
-WAY = "On the way"
+WAY = "Trajectory"
 WAY_TOLD = (
     "Above, the states from the first, noisy one on; below, what the network expects at each."
 )
 FOUR = "Four noises"
 FOUR_TOLD = "The first is the picture above. Where all four agree, the drawing decides."
-BETWEEN = "Between two noises"
+BETWEEN = "Interpolate"
 BETWEEN_TOLD = "From the picture of one of the four noises to that of another."
-TWO = "Two samplers"
-TWO_TOLD = "The same drawing, noise and number of calls; each sampler has its own eta."
+TWO = "Compare"
+TWO_TOLD = "Two samplers: the same drawing, noise and number of calls, each at its own eta."
 
 
 def spoken(handler: Callable[..., dict], told: gr.HTML) -> Callable[..., dict]:

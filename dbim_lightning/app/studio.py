@@ -22,7 +22,7 @@ from dbim_lightning.resolvers import CONF
 from dbim_lightning.samplers import ImageNoise, Sampler, State, interpolate
 from dbim_lightning.samplers.sampler import Noise, OnStep
 from dbim_lightning.values import Range, converted
-from dbim_lightning.weights import read_denoiser, read_samplers, restored
+from dbim_lightning.weights import local_file, read_denoiser, read_samplers, restored
 
 IMAGE_SIZE = Annotated[int, Range(1, 2048)]
 NOISES, BETWEEN, SHOWN = 4, 8, 8  # pictures side by side: noises, on a way between two, states
@@ -133,7 +133,7 @@ def open_studio(weights: str, image_size: int | None, trusted: Collection[str] =
     Raises:
         UserError: no such bridge, or one that takes more than a picture.
     """
-    path = Path(weights)
+    path = local_file(weights)
     saved = read_denoiser(path, trusted=trusted)
     dataset = saved.config.get("dataset") or {}
     if "inpaint" in str(dataset.get("corruption")):

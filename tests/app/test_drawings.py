@@ -22,7 +22,9 @@ def pixels(url):
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
-@pytest.mark.parametrize(("size", "side"), [(32, 512), (64, 512), (96, 480), (256, 512), (600, 600)])
+@pytest.mark.parametrize(
+    ("size", "side"), [(32, 512), (64, 512), (96, 480), (256, 512), (600, 600)]
+)
 def test_the_side_of_the_pad_is_a_multiple_of_the_bridges_size(size, side):
     assert drawings.pad_side(size) == side
 
@@ -65,6 +67,7 @@ def test_transparent_is_white(tmp_path):
     assert (pixels(drawings.uploaded(path, 512)) == 255).all()
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_broken_and_huge_uploads_are_refused_by_their_name_alone(tmp_path):
     pdf = tmp_path / "paper.png"
     pdf.write_bytes(b"%PDF-1.7\n%\xe2\xe3\n1 0 obj <<>> endobj\n")

@@ -111,7 +111,7 @@ def test_a_broken_bridge_is_named_as_such(tmp_path):
 
 def test_the_size_may_be_said_where_the_file_does_not(tmp_path):
     path = str(write_bridge(tmp_path / "bare.safetensors", dataset=None))
-    with pytest.raises(UserError, match="does not say the size .* give image_size=64"):
+    with pytest.raises(UserError, match=r"does not say the size .* give image_size=64"):
         open_studio(path, None)
     assert open_studio(path, 24).draw("", FAST)[0].size == (24, 24)
     with pytest.raises(UserError, match="17"):

@@ -20,7 +20,9 @@ def write_bridge(path: Path, *words: str, scale: float = 0.02, **more: Any) -> P
         more: what its configuration has besides denoiser and dataset, or None for the latter.
     """
     cfg = compose("train", [*SMALL, "dataset.image_size=16", *words])
-    config = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("denoiser", "dataset")}
+    config = {
+        key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("denoiser", "dataset")
+    }
     config |= more
     weights = build_denoiser(config).state_dict()
     generator = torch.Generator().manual_seed(0)

@@ -231,8 +231,8 @@ def test_what_a_run_has_written_before_is_room_for_what_it_writes(tmp_path, monk
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for name in ("last.ckpt", "step_0000009.ckpt"):
-        (folder / name).write_bytes(bytes(1000))
-    for free, fits in ((1999, False), (2000, True)):  # and 1000, of three times 1000
+        (folder / name).write_bytes(bytes(20))
+    for free, fits in ((27, False), (28, True)):  # and 20, of three times 16
         usage = type("", (), {"free": free})()
         monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _, usage=usage: usage)
         with nullcontext() if fits else pytest.raises(UserError, match="for checkpoints"):

@@ -1,0 +1,43 @@
+"""The words of the command."""
+
+import pytest
+from commands import run
+
+from dbim_lightning.app.__main__ import DEFAULTS, parsed
+from dbim_lightning.errors import UserError
+
+
+def test_without_words_it_is_for_this_machine_alone():
+    assert parsed([]) == DEFAULTS
+    assert DEFAULTS["host"] == "127.0.0.1"
+
+
+def test_words_are_converted():
+    words = ["weights=runs/a=b.ckpt", "port=80", "image_size=64", "trusted=[geometric,discs]"]
+    assert parsed(words) == DEFAULTS | {
+        "weights": "runs/a=b.ckpt",
+        "port": 80,
+        "image_size": 64,
+        "trusted": ["geometric", "discs"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("prot=80", "there is no key prot: the nearest are port"),
+        ("port=80000", "port=80000: give a whole number, from 1 to 65535"),
+        ("port", "port=: give a whole number"),
+        ("image_size=0", "image_size=0"),
+    ],
+)
+def test_other_words_are_refused(word, message):
+    with pytest.raises(UserError, match=message):
+        parsed([word])
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+    pytest.importorskip("gradio")
+    printed = run("-m", "dbim_lightning.app", f"weights={tmp_path}/no.ckpt", status=1)
+    assert printed.splitlines()[-1].startswith(f"error: no checkpoint at {tmp_path}/no.ckpt")
+    assert "Traceback" not in printed
