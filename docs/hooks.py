@@ -24,12 +24,14 @@ ROOMS = (
     "evaluation.metrics",
     "evaluation.features",
 )
+FOR_THOSE_WHO_CARRY_ON = ("CONTRIBUTING.md", "CHANGELOG.md")
 OF_ITS_OWN = "samplers.latents"  # is exported by samplers, and has a page
 RELATIVE_LINK = re.compile(r"\]\(([^\s)#:]+)")
 
 
 def on_files(files, config):
     pages = {"index.md": (ROOT / "README.md").read_text()}
+    pages |= {name: (ROOT / name).read_text() for name in FOR_THOSE_WHO_CARRY_ON}
     pages |= {
         f"notebooks/{path.stem}.md": notebook(json.loads(path.read_text()))
         for path in (ROOT / "notebooks").glob("*.ipynb")
@@ -60,6 +62,8 @@ def in_repository(place: str) -> Path:
     """The file that a page is made from."""
     if place == "index.md":
         return ROOT / "README.md"
+    if place in FOR_THOSE_WHO_CARRY_ON:
+        return ROOT / place
     if place.startswith("notebooks/"):
         return (ROOT / place).with_suffix(".ipynb")
     return ROOT / "docs" / place

@@ -79,4 +79,4 @@ def test_every_shipped_bridge_says_whose_it_is_and_loads(path):
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()[CONFIG_KEY])
     assert config["license"] == "cc-by-sa-4.0" and "OpenMoji" in config["attribution"]
-    assert path.name in (path.parent / "ATTRIBUTION.md").read_text()
+    assert path.name in (path.parent / "ATTRIBUTION.txt").read_text()
