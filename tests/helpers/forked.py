@@ -1,6 +1,7 @@
 """Runs commands in forks of this process, which has imported all that they import."""
 
 import atexit
+import logging
 import os
 import runpy
 import signal
@@ -61,6 +62,7 @@ def _run_and_exit(run: Callable[[], None], folder: Path, printed: Path) -> None:
         os.dup2(file, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         atexit._clear()
+        logging.raiseExceptions = False  # of handlers that write to where this process did
         os.chdir(folder)
         os.environ["WANDB_MODE"] = "offline"
         torch.set_num_threads(1)
