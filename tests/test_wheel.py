@@ -123,3 +123,4 @@ def test_other_commands_are_there(commands, trained):
     words = ["export", last, "-o", "bridge.safetensors"]
     run(folder, commands / "python", "-m", "dbim_lightning.weights", *words)
     assert (folder / "bridge.safetensors").exists()
+    assert "weights=FILE" in run(folder, commands / "python", "-m", "dbim_lightning.app", "--help")
