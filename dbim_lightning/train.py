@@ -7,10 +7,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import hydra
 import lightning
@@ -49,6 +47,7 @@ from dbim_lightning.training import (
     make_loggers,
     read_initial,
     require_resumable,
+    time_limit,
     trainer_precision,
 )
 from dbim_lightning.training.folder import (
@@ -120,20 +119,6 @@ def make_evaluations(cfg: DictConfig, folder: Path, schedule: Schedule) -> list[
         cfg.precision,
     )
     return [callback]
-
-
-def time_limit(max_time: Any) -> timedelta | None:
-    """From DD:HH:MM:SS, or timedelta's arguments by name."""
-    try:
-        if isinstance(max_time, str):
-            days, hours, minutes, seconds = map(int, max_time.split(":"))
-            max_time = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
-        limit = None if max_time is None else timedelta(**max_time)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"trainer.max_time={max_time}: give DD:HH:MM:SS") from error
-    if limit is not None and limit <= timedelta(0):
-        raise UserError(f"trainer.max_time={max_time}: give more than no time")
-    return limit
 
 
 def make_trainer(

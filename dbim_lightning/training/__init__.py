@@ -9,4 +9,4 @@ from dbim_lightning.training.ema import EMA
 from dbim_lightning.training.evaluations import Evaluations
 from dbim_lightning.training.loggers import make_loggers
 from dbim_lightning.training.module import BridgeModule
-from dbim_lightning.training.stops import Stops, TimeIsUp, leave
+from dbim_lightning.training.stops import Stops, TimeIsUp, leave, time_limit
