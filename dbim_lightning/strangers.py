@@ -78,6 +78,7 @@ def require_harmless(
         for place, target in named.items()
         if not (isinstance(target, str) and _is_allowed(target, trusted))
     }
+    _require_no_downloads(nodes, where, trusted)
     if not refused:
         return
     modules = dict.fromkeys(str(target).partition(".")[0] for target in refused.values())
@@ -88,6 +89,20 @@ def require_harmless(
         f"{where}: {place}={target!s:.99} is no class that a file may name: do not use this "
         f"file{instead}"
     )
+
+
+def _require_no_downloads(
+    nodes: Collection[tuple[str, dict]], where: object, trusted: Collection[str]
+) -> None:
+    """Refuses a sampler that a file has come from the hub, unless the command line has it, too."""
+    loads = "dbim_lightning.load_sampler"
+    for place, node in nodes:
+        path = str(node.get("path"))
+        if node.get("_target_") == loads and path.startswith("hf://") and loads not in trusted:
+            raise UserError(
+                f"{where}: {place.removeprefix('.')}.path={path:.99} would be loaded from the hub: "
+                "do not use this file, or give sampler=recommended and weights=hf://… yourself"
+            )
 
 
 def inert(value: Any) -> Any:

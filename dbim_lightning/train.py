@@ -194,6 +194,7 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[DictConfig, int | None]:
             "give a larger trainer.max_steps to train on"
         )
     config.require_nodes(cfg, NODES)
+    time_limit(cfg.trainer.get("max_time"))
     plain = OmegaConf.to_container(cfg)
     require_tuned_for(plain["sampler"], plain["denoiser"]["schedule"])
     precision_on(device_of(cfg.trainer.accelerator), cfg.precision)  # refuses what does not exist

@@ -51,6 +51,9 @@ def write_checkpoints(folder: Path, trained: Path) -> None:
     for suffix in ("ckpt", "safetensors"):
         naming(content, folder / f"call.{suffix}", "training.optimizer", call)
     naming(content, folder / "sampler.safetensors", "samplers", {"5": call})
+    naming(content, folder / "dataset.safetensors", "dataset", "x")
+    download = {"_target_": "dbim_lightning.load_sampler", "path": "hf://a/b", "nfe": 5}
+    naming(content, folder / "download.ckpt", "sampler", download)
     naming(content, folder / "wide.safetensors", "denoiser.network.model_channels", 1 << 20)
     torch.save(content | {"note": Bomb()}, folder / "zip.ckpt")
     (folder / "pickle.ckpt").write_bytes(pickle.dumps(Bomb(), protocol=2))

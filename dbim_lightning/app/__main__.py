@@ -9,6 +9,8 @@ trusted=[geometric] modules of your own that the file may name
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 from typing import Annotated, Any
 
@@ -43,7 +45,8 @@ def parsed(words: list[str]) -> dict[str, Any]:
         key, _, value = word.partition("=")
         if key not in KINDS:
             raise UserError(unknown_key(key, set(KINDS)))
-        given = value.strip("[]").split(",") if key == "trusted" else value
+        parts = (part.strip() for part in value.strip("[]").split(","))
+        given = [part for part in parts if part] if key == "trusted" else value
         values[key] = converted(key, given, KINDS[key])
     return values
 
@@ -58,6 +61,9 @@ def main() -> None:
     values = parsed(parser.parse_args().words)
     host, port = values.pop("host"), values.pop("port")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    for name in ("NO_PROXY", "no_proxy"):  # the page is asked by Gradio whether it is there
+        os.environ[name] = f"{os.environ.get(name, '')},127.0.0.1,localhost,{host}"
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # takes the folder away
     with tempfile.TemporaryDirectory(prefix="dbim_lightning_app_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # of uploads and pictures
         try:

@@ -26,12 +26,13 @@ def leave(number: int, _: Any) -> None:
 
 def time_limit(max_time: Any) -> timedelta | None:
     """From DD:HH:MM:SS, or timedelta's arguments by name."""
+    named = max_time
     try:
         if isinstance(max_time, str):
             days, hours, minutes, seconds = map(int, max_time.split(":"))
-            max_time = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
-        limit = None if max_time is None else timedelta(**max_time)
-    except (TypeError, ValueError) as error:
+            named = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        limit = None if max_time is None else timedelta(**named)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"trainer.max_time={max_time}: give DD:HH:MM:SS") from error
     if limit is not None and limit <= timedelta(0):
         raise UserError(f"trainer.max_time={max_time}: give more than no time")

@@ -144,6 +144,7 @@ def _plain(path: Path, saved: Any) -> dict[str, Any]:
         require_plain(saved, path)
         config = upgraded(saved)
         is_whole = isinstance(config["denoiser"]["schedule"], dict)
+        is_whole &= isinstance(config.get("dataset") or {}, dict)
     except UserError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

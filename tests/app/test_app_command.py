@@ -22,6 +22,11 @@ def test_words_are_converted():
     }
 
 
+def test_modules_may_be_none_and_have_spaces():
+    assert parsed(["trusted=[]"])["trusted"] == []
+    assert parsed(["trusted=[a, b]"])["trusted"] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [

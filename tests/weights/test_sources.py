@@ -72,6 +72,10 @@ def test_evaluation_and_training_take_a_shipped_bridge_in_any_folder(
     assert f"error: {shipped} was trained with the schedule" in ended.text
 
 
+def test_openmoji_ships():
+    assert local_file("openmoji").is_file()
+
+
 @pytest.mark.parametrize("path", sorted(sources.SHIPPED.glob("*.safetensors")), ids=str)
 def test_every_shipped_bridge_says_whose_it_is_and_loads(path):
     denoiser = dbim_lightning.load(path.stem)

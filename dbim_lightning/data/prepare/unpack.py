@@ -40,8 +40,8 @@ def unpack(archive: Path, folder: Path, place: Callable[[str], str | None]) -> N
     """Writes the files of a tar (compressed or not) or zip archive below `folder`, once.
 
     Each file is written beside its place and renamed; those that are there in the right size are
-    kept. A tar in a tar counts as a folder of its name. An archive that is refused leaves nothing
-    behind; one that is interrupted, or for which the disk is too small, goes on next time.
+    kept. A tar in a tar counts as a folder of its name. An archive that is refused has what this
+    call wrote taken back; one that is interrupted, or for which the disk is too small, goes on.
 
     Args:
         place: The name of a member -> where it goes, from `folder`, or None to leave it out.
