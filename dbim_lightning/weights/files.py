@@ -25,6 +25,7 @@ from dbim_lightning.weights.upgrade import upgraded
 
 CONFIG_KEY = "dbim_lightning_config"
 PREFIX = "denoiser."
+OF_THE_COMMAND = ("command", "resume", "weights", "trusted")  # which names folders of a machine
 
 
 class SavedDenoiser(NamedTuple):
@@ -190,7 +191,8 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def write_denoiser(path: Path, saved: SavedDenoiser) -> None:
-    """Writes a weights file: the network's tensors, and the configuration as metadata.
+    """Writes a weights file: the network's tensors, and the configuration as metadata, without what
+    the command alone said.
 
     Raises:
         UserError: the folder cannot be made or written to.
@@ -198,7 +200,8 @@ def write_denoiser(path: Path, saved: SavedDenoiser) -> None:
     tensors = {
         key.removeprefix("network."): value.contiguous() for key, value in saved.weights.items()
     }
-    metadata = {CONFIG_KEY: json.dumps(saved.config), "step": str(saved.step), "format": "pt"}
+    config = {key: value for key, value in saved.config.items() if key not in OF_THE_COMMAND}
+    metadata = {CONFIG_KEY: json.dumps(config), "step": str(saved.step), "format": "pt"}
     with whole(path) as beside:
         try:
             save_file(tensors, beside, metadata)

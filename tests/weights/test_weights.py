@@ -60,6 +60,15 @@ def run_golden(denoiser, spec):
     torch.testing.assert_close(out, arrays["out"], rtol=0, atol=spec["tolerance_abs_out"])
 
 
+def test_a_weights_file_tells_nothing_of_the_command_that_made_it(tmp_path):
+    config = published_config("adm_tiny", "vp")
+    weights = build_denoiser(config).state_dict()
+    said = {"command": ["hydra.run.dir=/home/me/runs"], "resume": "/home/me/last.ckpt"}
+    write_denoiser(tmp_path / "a.safetensors", SavedDenoiser(tmp_path, config | said, weights, 0))
+    assert read_denoiser(tmp_path / "a.safetensors").config == config
+    assert b"/home/me" not in (tmp_path / "a.safetensors").read_bytes()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "write"), [("DBIM", dict), ("DDBM", as_ddbm)])
 def test_import_export_load_keeps_every_bit_and_the_golden_outputs(unet, tmp_path, name, write):
