@@ -135,6 +135,8 @@ def _step(path: Path, content: dict[str, Any], key: str) -> int:
 def _configuration(path: Path, saved: Any, trusted: Collection[str]) -> dict[str, Any]:
     config = _plain(path, saved)
     require_harmless(config, path, trusted)
+    if not isinstance(config.get("dataset") or {}, dict):
+        raise UserError(f"{path}: its dataset is no configuration: use a file of a training")
     return config
 
 
@@ -145,7 +147,6 @@ def _plain(path: Path, saved: Any) -> dict[str, Any]:
         require_plain(saved, path)
         config = upgraded(saved)
         is_whole = isinstance(config["denoiser"]["schedule"], dict)
-        is_whole &= isinstance(config.get("dataset") or {}, dict)
     except UserError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
