@@ -272,7 +272,7 @@ def test_a_scaler_of_gradients_leaves_such_a_step_out_too(tmp_path, fused):
 
 def test_the_image_that_spoils_a_step_of_several_batches_is_told_of(tmp_path):
     with pytest.raises(UserError, match=r"\(loss nan at t="):
-        fit(tmp_path, Checkpoints(tmp_path), spoilt=[*range(0, 12)][::2], accumulate_grad_batches=6)
+        fit(tmp_path, Checkpoints(tmp_path), spoilt=[0], accumulate_grad_batches=12)
 
 
 def test_many_of_them_in_a_row_stop_it_and_spoil_no_checkpoint(tmp_path):
